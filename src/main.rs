@@ -1,0 +1,2 @@
+//! The `trailship` program.
+fn main() {}
