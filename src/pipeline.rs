@@ -1,1 +1,4 @@
-//! (to be written)
+//! Pipelines: the engine that carries deliveries from sources through transforms to sinks.
+
+pub mod books;
+pub mod budget;

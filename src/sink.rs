@@ -1,3 +1,108 @@
-//! (to be written)
+//! Sinks write payloads. Retry, concurrency, metrics and acknowledgement belong to the runner (`pipeline/runner.rs`).
+
 pub mod file;
 pub mod stdout;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ack::Ack;
+use crate::pipeline::budget::Permit;
+
+/// A part of one window's records in one payload.
+#[derive(Debug)]
+pub struct Share {
+    /// The share in the delivery's fate.
+    pub ack: Ack,
+    /// Where its first record stands in the payload, from 0.
+    pub first: u32,
+    /// How many records.
+    pub records: u32,
+    /// Which window of the delivery, from 0: with the delivery's identity the key under which the outcome is remembered.
+    pub window: u32,
+}
+
+/// Encoded records of many deliveries, ready to be written: one call to a sink.
+#[derive(Debug)]
+pub struct Payload {
+    /// Where within the sink: a file's path below its root, an index, a token. Empty where the sink has only one place.
+    pub partition: Arc<str>,
+    /// The encoded (and, where the sink wants it, compressed) bytes. NDJSON: each record ends with a newline.
+    pub body: Vec<u8>,
+    /// Length of each record in the uncompressed text, newline included: a sink that refuses single records finds them by it.
+    /// Empty for sinks that never do.
+    pub lengths: Vec<u32>,
+    /// How many records.
+    pub records: u32,
+    /// Size before compression, bytes.
+    pub raw_bytes: u64,
+    /// Whose records these are, in order.
+    pub shares: Vec<Share>,
+    /// The memory it holds. A sink that is done with `body` but not yet with the answer drops both early:
+    /// see [`Payload::release`].
+    pub permit: Option<Permit>,
+}
+
+impl Payload {
+    /// Gives the memory back before the answer is known: the bytes are where they need to be, but not yet safe.
+    pub fn release(&mut self) {
+        self.body = Vec::new();
+        self.lengths = Vec::new();
+        self.permit = None;
+    }
+}
+
+/// Why a payload was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Try the same payload again. The payload still holds its body.
+    #[error("{message}")]
+    Retry {
+        /// What happened, and what to do.
+        message: String,
+        /// Not before this much time has passed, where the other side said so.
+        after: Option<Duration>,
+    },
+    /// These bytes can never be taken: the records go to rejects. The payload still holds its body.
+    #[error("{message}")]
+    Reject {
+        /// What the other side said.
+        message: String,
+    },
+    /// Some records were refused, by position in the payload; the others are taken.
+    #[error("{} records refused", refused.len())]
+    Partial {
+        /// Position and reason.
+        refused: Vec<(u32, String)>,
+    },
+    /// The bytes were taken and then lost (a failed fdatasync after the memory was given back): every share fails,
+    /// and its delivery is lent again.
+    #[error("{message}")]
+    Lost {
+        /// What happened.
+        message: String,
+    },
+    /// Nobody will ever read this again (stdout's reader left): stop in order, exit 0.
+    #[error("the reader has left")]
+    Closed,
+}
+
+/// Writes payloads.
+pub trait Sink: Send + Sync {
+    /// Writes one payload. `Ok` means the other side has it durably. May be called again with the same payload after
+    /// [`SinkError::Retry`]; up to [`Sink::concurrency`] calls run at the same time, started in order.
+    ///
+    /// Cancel: what was not answered is unknown; its shares fail.
+    fn write(&self, payload: &mut Payload) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// How many writes may be in flight.
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    /// Nothing more will come for now (a drained stop, the end of `--once`): make what was written final.
+    fn finish(&self) -> impl Future<Output = Result<(), SinkError>> + Send {
+        async { Ok(()) }
+    }
+}
