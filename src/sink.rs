@@ -21,6 +21,8 @@ pub struct Share {
     pub records: u32,
     /// Which window of the delivery, from 0: with the delivery's identity the key under which the outcome is remembered.
     pub window: u32,
+    /// Of that window's records for this sink and partition: which one comes first here, from 0.
+    pub ordinal: u32,
 }
 
 /// Encoded records of many deliveries, ready to be written: one call to a sink.
