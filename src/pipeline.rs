@@ -2,3 +2,5 @@
 
 pub mod books;
 pub mod budget;
+pub mod outcomes;
+pub mod rejects;
