@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use crate::pipeline::books::Books;
+use crate::pipeline::outcomes::DeliveryKey;
 
 /// How a delivery, or a share of it, ended. Later variants win when shares disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,8 @@ pub enum Note {
 pub struct Settled {
     /// Which delivery.
     pub id: DeliveryId,
+    /// The same across redeliveries.
+    pub key: DeliveryKey,
     /// The worst verdict of all its shares.
     pub verdict: Verdict,
     /// Why, where that matters to the source.
@@ -72,6 +75,7 @@ pub trait Settle: Send + Sync {
 
 struct Settlement {
     id: DeliveryId,
+    key: DeliveryKey,
     shares: AtomicU32,
     worst: AtomicU8,
     facts: Mutex<(Books, Note)>,
@@ -86,9 +90,10 @@ pub struct Ack {
 
 impl Ack {
     /// The first share of a new delivery; `to` is told how it ended.
-    pub fn new(id: DeliveryId, to: Arc<dyn Settle>) -> Ack {
+    pub fn new(id: DeliveryId, key: DeliveryKey, to: Arc<dyn Settle>) -> Ack {
         let settlement = Settlement {
             id,
+            key,
             shares: AtomicU32::new(1),
             worst: AtomicU8::new(0),
             facts: Mutex::default(),
@@ -108,6 +113,11 @@ impl Ack {
     /// Which delivery this is a share of.
     pub fn id(&self) -> DeliveryId {
         self.settlement.as_ref().map_or_else(DeliveryId::default, |settlement| settlement.id)
+    }
+
+    /// The delivery across redeliveries.
+    pub fn key(&self) -> DeliveryKey {
+        self.settlement.as_ref().map_or_else(DeliveryKey::default, |settlement| settlement.key)
     }
 
     /// Adds to the delivery's books. May be called many times before `settle`.
@@ -144,7 +154,7 @@ impl Ack {
             tracing::error!(delivery = settlement.id.0, %difference, "the books do not balance: the delivery counts as failed");
             worst = Verdict::Failed;
         }
-        settlement.to.settle(Settled { id: settlement.id, verdict: worst, note, books });
+        settlement.to.settle(Settled { id: settlement.id, key: settlement.key, verdict: worst, note, books });
     }
 }
 
@@ -185,7 +195,7 @@ mod tests {
     #[test]
     fn the_source_is_told_once_after_the_last_share_and_the_worst_wins() {
         let source = Arc::new(Told::default());
-        let first = Ack::new(DeliveryId(7), source.clone());
+        let first = Ack::new(DeliveryId(7), DeliveryKey(0), source.clone());
         let second = first.fork();
         let third = second.fork();
         second.settle(Verdict::Rejected);
@@ -198,7 +208,7 @@ mod tests {
     #[test]
     fn a_share_that_is_dropped_counts_as_failed() {
         let source = Arc::new(Told::default());
-        let first = Ack::new(DeliveryId(1), source.clone());
+        let first = Ack::new(DeliveryId(1), DeliveryKey(0), source.clone());
         drop(first.fork());
         first.settle(Verdict::Delivered);
         assert_eq!(told(&source), [(1, Verdict::Failed)]);
@@ -207,7 +217,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "do not balance")]
     fn books_that_do_not_balance_are_a_bug() {
-        let ack = Ack::new(DeliveryId(1), Arc::new(Told::default()));
+        let ack = Ack::new(DeliveryId(1), DeliveryKey(0), Arc::new(Told::default()));
         ack.enter(&Books { read: 1, ..Books::default() });
         ack.settle(Verdict::Delivered);
     }

@@ -4,3 +4,4 @@ pub mod books;
 pub mod budget;
 pub mod outcomes;
 pub mod rejects;
+pub mod runner;

@@ -87,14 +87,14 @@ pub struct Packer {
     budget: Budget,
     account: AccountId,
     open: Mutex<Open>,
-    to: UnboundedSender<Payload>,
+    to: UnboundedSender<Sent>,
     /// What the last full chunk had grown to: a busy sink's chunks start at that.
     start: std::sync::atomic::AtomicUsize,
 }
 
 impl Packer {
     /// A packer whose payloads go to `to`.
-    pub fn new(packing: Packing, budget: Budget, account: AccountId, to: UnboundedSender<Payload>) -> Packer {
+    pub fn new(packing: Packing, budget: Budget, account: AccountId, to: UnboundedSender<Sent>) -> Packer {
         let start = std::sync::atomic::AtomicUsize::new(SMALLEST);
         Packer { packing, budget, account, open: Mutex::default(), to, start }
     }
@@ -202,7 +202,7 @@ impl Packer {
             permit: Some(chunk.permit),
         };
         // A sink that is gone drops the payload, and with it the shares: failed, lent again by the next run.
-        let _ = self.to.send(payload);
+        let _ = self.to.send(Sent::Payload(payload));
     }
 
     /// Takes out what is due: all chunks, those opened before a time, or only the oldest.
@@ -239,6 +239,11 @@ impl Packer {
         due
     }
 
+    /// Asks the sink to make everything sent so far final.
+    pub fn finish(&self, answer: tokio::sync::oneshot::Sender<Result<(), String>>) {
+        let _ = self.to.send(Sent::Finish(answer));
+    }
+
     /// When the oldest open chunk was opened.
     pub fn oldest(&self) -> Option<Timestamp> {
         let open = self.lock();
@@ -248,6 +253,15 @@ impl Packer {
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What goes to a sink's runner.
+#[derive(Debug)]
+pub enum Sent {
+    /// Write this.
+    Payload(Payload),
+    /// Everything was sent: when it has been answered, make it final and say so.
+    Finish(tokio::sync::oneshot::Sender<Result<(), String>>),
 }
 
 /// Which open chunks to take out.
