@@ -17,8 +17,15 @@ pub mod protect;
 pub mod scan;
 pub mod slots;
 
-pub use path::{PathId, Segment};
-pub use scan::{Scan, Scanner};
+mod gap;
+mod hits;
+mod shape;
+mod string;
+
+pub use hits::Hits;
+pub use path::{PathId, Paths, Segment};
+pub use scan::{Scan, ScanLimits, Scanner};
+pub use shape::Edge;
 pub use slots::{SlotId, Slots};
 
 /// One leaf of a record: a scalar, an empty container, or a subtree kept whole because the record has too many leaves.
@@ -35,6 +42,25 @@ pub struct Leaf {
 /// A learned piece of text between two leaves; dense, local to one [`Scanner`], valid until [`Scanner::generation`] changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeId(pub u32);
+
+impl EdgeId {
+    /// Ids from here on are valid for the current record only.
+    pub const TEMPORARY: u32 = 1 << 31;
+
+    /// Whether this id is valid for the current record only.
+    pub const fn is_temporary(self) -> bool {
+        self.0 >= EdgeId::TEMPORARY
+    }
+}
+
+/// A bracket in an edge's text that stands outside keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Its offset in the edge's text.
+    pub at: u32,
+    /// One of `{`, `}`, `[`, `]`.
+    pub bracket: u8,
+}
 
 /// What kind of JSON value a leaf's text is, told by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

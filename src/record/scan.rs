@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Slots;
+use super::gap::Gap;
+use super::hits::{Hits, SlotTable};
+use super::path::{PathId, Paths};
+use super::shape::{BLOCK, Edge, NONE, Shapes, block, special};
+use super::slots::SlotTree;
+use super::{EdgeId, Leaf, SlotId, Slots, string};
+use wide::u8x32;
 
 /// How a scan of one record ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +29,333 @@ pub enum Scan {
     },
 }
 
+/// What a scan accepts and keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanLimits {
+    /// Containers open at once, the record's own included. Deeper: invalid. Default 128.
+    pub depth: usize,
+    /// Leaves a record. Beyond it, containers are kept whole. Default 65,536.
+    pub leaves: usize,
+    /// Bytes of learned tables; beyond it they are forgotten and learned anew. Default 1.5 MiB.
+    pub tables: usize,
+}
+
+impl Default for ScanLimits {
+    fn default() -> ScanLimits {
+        ScanLimits { depth: 128, leaves: 65_536, tables: 3 << 19 }
+    }
+}
+
 /// Scans records one at a time. One per thread and pipeline; holds the learned tables (bounded) and the index of the last record.
 pub struct Scanner {
     slots: Arc<Slots>,
+    limits: ScanLimits,
+    shapes: Shapes,
+    paths: Paths,
+    gap: Gap,
+    leaves: Vec<Leaf>,
+    hits: SlotTable,
+    tail: EdgeId,
+    generation: u64,
+    truncated: bool,
 }
+
+/// Why the fast road ended.
+enum Exit {
+    /// The text after the last leaf is not in the chain.
+    Unknown,
+    /// The record is over.
+    Tail {
+        edge: EdgeId,
+        end: usize,
+    },
+    Ended(Scan),
+}
+
+/// Where the scan stands: after a leaf, at its path.
+#[derive(Clone, Copy)]
+struct State {
+    at: usize,
+    path: PathId,
+}
+
+impl Scanner {
+    /// Makes a scanner that knows which paths are wanted.
+    pub fn new(slots: Arc<Slots>, limits: ScanLimits) -> Scanner {
+        Scanner {
+            shapes: Shapes::new(),
+            paths: Paths::new(SlotTree::new(&slots)),
+            gap: Gap::default(),
+            leaves: Vec::with_capacity(512),
+            hits: SlotTable::new(slots.len()),
+            tail: EdgeId(EdgeId::TEMPORARY),
+            generation: 0,
+            truncated: false,
+            slots,
+            limits,
+        }
+    }
+
+    /// Scans the object that starts at `buffer[at]`; blanks before it are the caller's. The buffer may end anywhere.
+    ///
+    /// After [`Scan::Record`] the index of this record can be read until the next call; after anything else it is of no use.
+    pub fn scan(&mut self, buffer: &[u8], at: usize) -> Scan {
+        if u32::try_from(buffer.len()).is_err() {
+            return Scan::Invalid { at, reason: "buffer over 4 GiB" };
+        }
+        self.begin();
+        let mut state = State { at, path: PathId::ROOT };
+        loop {
+            let exit = match self.run(buffer, &mut state) {
+                Exit::Unknown => self.parse(buffer, &mut state),
+                exit => Some(exit),
+            };
+            match exit {
+                None | Some(Exit::Unknown) => {}
+                Some(Exit::Tail { edge, end }) => {
+                    self.tail = edge;
+                    return Scan::Record { end };
+                }
+                Some(Exit::Ended(scan)) => return scan,
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.leaves.clear();
+        self.leaves.shrink_to(4096);
+        self.hits.begin();
+        self.shapes.forget_temporary();
+        self.paths.forget_temporary();
+        self.truncated = false;
+        if self.shapes.bytes() + self.paths.bytes() > self.limits.tables {
+            self.shapes.reset();
+            self.paths.reset();
+            self.generation += 1;
+        }
+    }
+
+    /// The fast road: follows learned edges until one is missing.
+    fn run(&mut self, buffer: &[u8], state: &mut State) -> Exit {
+        let State { mut at, mut path } = *state;
+        let exit = 'leaf: loop {
+            let text = u8x32::new(block(buffer, at));
+            let mut before = NONE;
+            let mut edge = self.shapes.head(path);
+            while let Some(hot) = self.shapes.hot.get_mut(edge as usize) {
+                let next = hot.next;
+                let same = text.simd_eq(u8x32::new(hot.text)).to_bitmask();
+                let (len, target, slot) = (hot.len as usize, hot.target, hot.slot);
+                if same & hot.mask == hot.mask && (len <= BLOCK || self.shapes.rest_matches(edge, buffer, at))
+                {
+                    let start = at + len;
+                    if target == PathId::ROOT.0 {
+                        self.count(path, before, edge);
+                        break 'leaf Exit::Tail { edge: EdgeId(edge), end: start };
+                    }
+                    match value(buffer, start) {
+                        Ok(end) => {
+                            if matches!(buffer.get(start), Some(b'{' | b'[')) && self.too_deep(PathId(target))
+                            {
+                                break 'leaf Exit::Ended(Scan::Invalid { at: start, reason: TOO_DEEP });
+                            }
+                            if self.leaves.len() >= self.limits.leaves {
+                                break 'leaf Exit::Unknown;
+                            }
+                            self.push(EdgeId(edge), start, end, slot);
+                            self.count(path, before, edge);
+                            at = end;
+                            path = PathId(target);
+                            continue 'leaf;
+                        }
+                        Err(Some(scan)) => break 'leaf Exit::Ended(scan),
+                        Err(None) => {}
+                    }
+                }
+                before = edge;
+                edge = next;
+            }
+            break Exit::Unknown;
+        };
+        *state = State { at, path };
+        exit
+    }
+
+    /// Counts a use; chains stay sorted by use.
+    #[inline(always)]
+    fn count(&mut self, path: PathId, before: u32, edge: u32) {
+        if let Some(hot) = self.shapes.hot.get_mut(edge as usize) {
+            hot.uses = hot.uses.wrapping_add(1);
+        }
+        if before != NONE {
+            self.shapes.promote(path, before, edge);
+        }
+    }
+
+    fn too_deep(&self, path: PathId) -> bool {
+        self.paths.depth(path) >= self.limits.depth
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "scan() refuses buffers over 4 GiB, and a record has fewer leaves than bytes"
+    )]
+    fn push(&mut self, edge: EdgeId, start: usize, end: usize, slot: u32) {
+        if slot != NONE {
+            self.hits.add(slot, self.leaves.len() as u32);
+        }
+        self.leaves.push(Leaf { edge, start: start as u32, end: end as u32 });
+    }
+
+    /// The slow road for one leaf: parses the gap, finds it by hash, or keeps it: for good when it was met before.
+    #[inline(never)]
+    fn parse(&mut self, buffer: &[u8], state: &mut State) -> Option<Exit> {
+        let mut gap = std::mem::take(&mut self.gap);
+        let exit = self.parse_gap(&mut gap, buffer, state);
+        self.gap = gap;
+        exit
+    }
+
+    fn parse_gap(&mut self, gap: &mut Gap, buffer: &[u8], state: &mut State) -> Option<Exit> {
+        if let Err(scan) = gap.read(&self.paths, state.path, buffer, state.at, self.limits.depth) {
+            return Some(Exit::Ended(scan));
+        }
+        let start = gap.end;
+        let end = if gap.tail {
+            start
+        } else {
+            match value(buffer, start) {
+                Ok(end) => end,
+                Err(scan) => return Some(Exit::Ended(scan.unwrap_or(Scan::Incomplete))),
+            }
+        };
+        if !gap.tail && self.leaves.len() >= self.limits.leaves {
+            return Some(Exit::Ended(Scan::Invalid { at: start, reason: "too many leaves" }));
+        }
+        let text = buffer.get(state.at..start).unwrap_or_default();
+        let from = state.path;
+        let hash = self.shapes.hash(from, text);
+        let (edge, path) = if let Some(found) = self.shapes.find(hash, from, text) {
+            self.shapes.found(from, found);
+            (EdgeId(found), self.shapes.edge(EdgeId(found)).path)
+        } else {
+            let lasting = !from.is_temporary() && !gap.far && text.len() < 1024 && self.shapes.met(hash);
+            let path = gap.path(&mut self.paths, buffer, !lasting);
+            let Gap { ref marks, has_newline, escaped_key, .. } = *gap;
+            let edge = Edge { path, text, marks, has_newline, escaped_key };
+            let id = if lasting && !path.is_temporary() {
+                let slot = self.paths.slot(path).map(|slot| u32::from(slot.0));
+                EdgeId(self.shapes.learn(hash, from, &edge, slot))
+            } else {
+                self.shapes.keep(&edge)
+            };
+            (id, path)
+        };
+        if gap.tail {
+            return Some(Exit::Tail { edge, end });
+        }
+        let slot = self.paths.slot(path).map_or(NONE, |slot| u32::from(slot.0));
+        self.push(edge, start, end, slot);
+        *state = State { at: end, path };
+        None
+    }
+
+    /// The leaves of the record, in order.
+    pub fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
+    /// The edge after the last leaf: up to and with the record's closing brace.
+    pub fn tail(&self) -> EdgeId {
+        self.tail
+    }
+
+    /// The positions in [`Scanner::leaves`] of the leaves at a wanted path, in order: none, one, or several where keys
+    /// repeat or arrays are on the way.
+    pub fn hits(&self, slot: SlotId) -> Hits<'_> {
+        self.hits.all(slot)
+    }
+
+    /// The first leaf at a wanted path.
+    #[inline]
+    pub fn first(&self, slot: SlotId) -> Option<Leaf> {
+        self.leaves.get(self.hits.first(slot)? as usize).copied()
+    }
+
+    /// The last leaf at a wanted path: of repeated keys the one that counts.
+    #[inline]
+    pub fn last(&self, slot: SlotId) -> Option<Leaf> {
+        self.leaves.get(self.hits.last(slot)? as usize).copied()
+    }
+
+    /// What is known of an edge.
+    pub fn edge(&self, id: EdgeId) -> Edge<'_> {
+        self.shapes.edge(id)
+    }
+
+    /// The path of a leaf.
+    pub fn path(&self, leaf: Leaf) -> PathId {
+        self.edge(leaf.edge).path
+    }
+
+    /// The paths of all edges.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// The wanted paths.
+    pub fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+
+    /// Changes whenever edge and path ids (below the temporary ones) are given to something else.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether containers of this record were kept whole as one leaf because it has too many leaves: fields may be missing from the slots.
+    pub fn truncated_index(&self) -> bool {
+        self.truncated
+    }
+}
+
+const TOO_DEEP: &str = "nested deeper than 128";
+
+/// Where the value ends that starts at `at`; `Err(None)`: no leaf starts here.
+#[inline(always)]
+fn value(buffer: &[u8], at: usize) -> Result<usize, Option<Scan>> {
+    let bytes = block(buffer, at);
+    let [first, ..] = bytes;
+    if first == b'"' {
+        let mask = special(bytes) & !1;
+        let end = at + mask.trailing_zeros() as usize;
+        if mask != 0 && buffer.get(end) == Some(&b'"') {
+            return Ok(end + 1);
+        }
+        return long_string(buffer, at);
+    }
+    other_value(buffer, at, first)
+}
+
+#[inline(never)]
+fn long_string(buffer: &[u8], at: usize) -> Result<usize, Option<Scan>> {
+    let found = string::read(buffer, at + 1)?;
+    if found.high {
+        string::check_utf8(buffer, at + 1, found.end - 1)?;
+    }
+    Ok(found.end)
+}
+
+#[inline(never)]
+fn other_value(buffer: &[u8], at: usize, first: u8) -> Result<usize, Option<Scan>> {
+    match first {
+        b't' | b'f' | b'n' => Ok(string::word(buffer, at)?),
+        b'-' | b'0'..=b'9' => Ok(string::number(buffer, at)?),
+        b'{' | b'[' => string::empty(buffer, at).ok_or(None),
+        _ => Err(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

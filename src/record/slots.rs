@@ -1,6 +1,8 @@
 //! Slots: the paths somebody asked for, numbered once at start.
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashMapExt};
+
+use super::path::unescape;
 
 /// A path somebody asked for: dense, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,12 +20,19 @@ pub struct Slots {
 
 impl Slots {
     /// Returns the slot of a dotted path, new or known. At most 65,535; beyond that the last slot is shared.
+    ///
+    /// An empty dotted text names nothing: its slot is never hit.
     pub fn want(&mut self, dotted: &str) -> SlotId {
         if let Some(&slot) = self.by_path.get(dotted) {
             return slot;
         }
-        let slot = SlotId(u16::try_from(self.paths.len()).unwrap_or(u16::MAX));
-        self.paths.push(dotted.into());
+        let slot = match u16::try_from(self.paths.len()) {
+            Ok(number) if number < u16::MAX => {
+                self.paths.push(dotted.into());
+                SlotId(number)
+            }
+            _ => SlotId(u16::MAX - 1),
+        };
         self.by_path.insert(dotted.into(), slot);
         slot
     }
@@ -46,5 +55,66 @@ impl Slots {
     /// Whether nobody asked for anything.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
+    }
+}
+
+/// A place in a [`SlotTree`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TreeNode(u32);
+
+impl TreeNode {
+    /// Nothing below here was asked for.
+    pub(super) const NONE: TreeNode = TreeNode(u32::MAX);
+}
+
+/// The wanted paths as a tree of the pieces between their dots, so that a path finds its slot key by key.
+#[derive(Debug, Default)]
+pub(super) struct SlotTree {
+    below: HashMap<(TreeNode, Box<str>), TreeNode>,
+    slots: Vec<Option<SlotId>>,
+}
+
+impl SlotTree {
+    pub(super) fn new(slots: &Slots) -> SlotTree {
+        let mut tree = SlotTree { below: HashMap::new(), slots: vec![None] };
+        for (dotted, &slot) in &slots.by_path {
+            let mut node = tree.root();
+            for piece in dotted.split('.') {
+                let next = TreeNode(u32::try_from(tree.slots.len()).unwrap_or(u32::MAX));
+                node = *tree.below.entry((node, piece.into())).or_insert(next);
+                if node == next {
+                    tree.slots.push(None);
+                }
+            }
+            if let Some(place) = tree.slots.get_mut(node.0 as usize) {
+                *place = Some(slot);
+            }
+        }
+        tree
+    }
+
+    /// Where every path begins.
+    #[expect(clippy::unused_self, reason = "a place means nothing without its tree")]
+    pub(super) fn root(&self) -> TreeNode {
+        TreeNode(0)
+    }
+
+    /// Goes down by one key, as written (escapes are undone here; a dot in a key separates like any dot).
+    pub(super) fn below(&self, mut node: TreeNode, key: &[u8]) -> TreeNode {
+        if node == TreeNode::NONE || key.is_empty() {
+            return TreeNode::NONE;
+        }
+        for piece in unescape(key).split('.') {
+            match self.below.get(&(node, piece.into())) {
+                Some(&next) => node = next,
+                None => return TreeNode::NONE,
+            }
+        }
+        node
+    }
+
+    /// The slot at this place.
+    pub(super) fn slot(&self, node: TreeNode) -> Option<SlotId> {
+        self.slots.get(node.0 as usize).copied().flatten()
     }
 }

@@ -1,0 +1,374 @@
+//! The scan against the slow and obvious parser and against `serde_json`.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::record::path::Segment;
+use crate::record::plain::{self, PlainStep};
+
+fn scanner() -> Scanner {
+    let mut slots = Slots::default();
+    for path in ["eventName", "userIdentity.arn", "resources.ARN", "a", "a.b"] {
+        slots.want(path);
+    }
+    Scanner::new(Arc::new(slots), ScanLimits::default())
+}
+
+/// The verdict of `serde_json`: the end of the first value, `None` for anything but an object.
+fn oracle(text: &[u8]) -> Option<usize> {
+    if text.first() != Some(&b'{') {
+        return None;
+    }
+    let mut stream = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
+    match stream.next() {
+        Some(Ok(_)) => Some(stream.byte_offset()),
+        _ => None,
+    }
+}
+
+fn steps(scanner: &Scanner, path: PathId) -> Vec<PlainStep> {
+    let step = |segment: Segment<'_>| match segment {
+        Segment::Key(key) => PlainStep::Key(key.to_vec()),
+        Segment::Index(index) => PlainStep::Index(index),
+    };
+    scanner.paths().segments(path).map(step).collect()
+}
+
+/// Scans `text` and compares everything with the plain parser; the verdict.
+fn compare(scanner: &mut Scanner, text: &[u8]) -> Scan {
+    let found = scanner.scan(text, 0);
+    let (expected, leaves) = plain::parse(text, 0, 128);
+    match (found, expected) {
+        (Scan::Invalid { .. }, Scan::Invalid { .. }) => {}
+        _ => assert_eq!(found, expected, "{}", text.escape_ascii()),
+    }
+    let Scan::Record { end } = found else { return found };
+    let mut at = 0;
+    assert_eq!(scanner.leaves().len(), leaves.len());
+    for (index, (leaf, plain)) in scanner.leaves().iter().zip(&leaves).enumerate() {
+        let edge = scanner.edge(leaf.edge);
+        let (start, end) = (leaf.start as usize, leaf.end as usize);
+        assert_eq!((start, end), (plain.start, plain.end), "{}", text.escape_ascii());
+        assert_eq!(edge.text, &text[at..start], "the gaps and the leaves are the whole text");
+        assert_eq!(steps(scanner, edge.path), plain.path);
+        check_edge(edge);
+        if let Some(slot) = scanner.paths().slot(edge.path) {
+            assert!(scanner.hits(slot).any(|hit| hit as usize == index));
+            assert_eq!(scanner.paths().dotted(edge.path), scanner.slots().path(slot));
+        }
+        at = end;
+    }
+    let tail = scanner.edge(scanner.tail());
+    assert_eq!(tail.text, &text[at..end]);
+    assert_eq!(tail.path, PathId::ROOT);
+    check_edge(tail);
+    end_of_hits(scanner, &leaves);
+    found
+}
+
+/// Slots hold exactly the leaves whose path says so.
+fn end_of_hits(scanner: &Scanner, leaves: &[plain::PlainLeaf]) {
+    for number in 0..scanner.slots().len() {
+        let slot = SlotId(u16::try_from(number).unwrap());
+        let hits: Vec<u32> = scanner.hits(slot).collect();
+        assert!(hits.is_sorted());
+        let expected =
+            leaves.iter().filter(|leaf| dotted(&leaf.path).as_deref() == Some(scanner.slots().path(slot)));
+        assert_eq!(hits.len(), expected.count());
+        assert_eq!(scanner.first(slot), hits.first().map(|&hit| scanner.leaves()[hit as usize]));
+        assert_eq!(scanner.last(slot), hits.last().map(|&hit| scanner.leaves()[hit as usize]));
+    }
+}
+
+/// The dotted path, `None` when a key is empty.
+fn dotted(path: &[PlainStep]) -> Option<String> {
+    let mut keys = Vec::new();
+    for step in path {
+        if let PlainStep::Key(key) = step {
+            if key.is_empty() {
+                return None;
+            }
+            keys.push(crate::record::path::unescape(key).into_owned());
+        }
+    }
+    Some(keys.join("."))
+}
+
+/// Finds the brackets outside keys the obvious way.
+fn check_edge(edge: Edge<'_>) {
+    let mut marks = Vec::new();
+    let (mut inside, mut escaped, mut escapes) = (false, false, false);
+    for (at, &byte) in edge.text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => (escaped, escapes) = (true, true),
+            b'"' => inside = !inside,
+            b'{' | b'}' | b'[' | b']' if !inside => {
+                marks.push(super::super::Mark { at: u32::try_from(at).unwrap(), bracket: byte })
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(edge.marks, marks);
+    assert_eq!(edge.escaped_key, escapes);
+    assert_eq!(edge.has_newline, edge.text.iter().any(|byte| matches!(byte, b'\n' | b'\r')));
+}
+
+const RECORDS: &[&str] = &[
+    r#"{}"#,
+    r#"{ }"#,
+    r#"{"a":1}"#,
+    r#"{"eventVersion":"1.08","userIdentity":{"type":"AssumedRole","arn":"arn:aws:sts::111122223333:assumed-role/x/y","sessionContext":{"sessionIssuer":{},"attributes":{"mfaAuthenticated":"false"}}},"eventTime":"2024-01-02T03:04:05Z","eventName":"GetObject","requestParameters":{"bucketName":"b","key":"a long key that is longer than thirty-two bytes"},"responseElements":null,"readOnly":true,"resources":[{"ARN":"arn:aws:s3:::b/k","type":"AWS::S3::Object"},{"ARN":"arn:aws:s3:::b","type":"AWS::S3::Bucket","accountId":"111122223333"}],"additionalEventData":{"bytes":514.0,"x":1.688560107857E9}}"#,
+    r#"{"a":[],"b":{},"c":[ ],"d":{ 	},"e":[[],[[]],{}],"f":[1,-0.5e+3,"x",null,true,false]}"#,
+    "{\r\n  \"a\" : { \"b\" : [ 1 , 2 ] } ,\n\t\"c\"\t:\t\"d\"\n}",
+    r#"{"a":"\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00\ud800","k\u0065y":1,"a.b":2,"":{"a":3},"a":{"b":{"c":4}},"a":5}"#,
+    r#"{"é":"ü","x":"日本語 text that goes on for more than a block of bytes, and then some more: ß"}"#,
+    r#"{"requestParameters":{"policy":"{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\"}]}"},"eventName":"PutUserPolicy"}"#,
+];
+
+#[test]
+fn leaves_paths_and_marks_are_those_of_the_plain_parser_cold_and_warm() {
+    let mut scanner = scanner();
+    for _ in 0..4 {
+        for record in RECORDS {
+            assert_eq!(compare(&mut scanner, record.as_bytes()), Scan::Record { end: record.len() });
+        }
+    }
+    assert!(!scanner.tail().is_temporary(), "what was met before is learned");
+    assert!(scanner.leaves().iter().all(|leaf| !leaf.edge.is_temporary()));
+}
+
+#[test]
+fn a_torn_record_is_incomplete_at_every_offset() {
+    let mut warm = scanner();
+    for record in RECORDS.iter().cycle().take(RECORDS.len() * 3) {
+        compare(&mut warm, record.as_bytes());
+    }
+    for record in RECORDS {
+        for end in 0..record.len() {
+            let text = &record.as_bytes()[..end];
+            assert_eq!(scanner().scan(text, 0), Scan::Incomplete, "{}", text.escape_ascii());
+            assert_eq!(compare(&mut warm, text), Scan::Incomplete, "{}", text.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn what_follows_the_record_is_not_looked_at() {
+    let mut scanner = scanner();
+    for _ in 0..3 {
+        assert_eq!(scanner.scan(b"[{\"a\":1},{\"a\":2}]", 1), Scan::Record { end: 8 });
+        assert_eq!(scanner.scan(b"[{\"a\":1},{\"a\":2}]", 9), Scan::Record { end: 16 });
+        assert_eq!(scanner.scan(b"{\"a\":1}\xff\xff\x00", 0), Scan::Record { end: 7 });
+    }
+}
+
+/// A small generator of numbers: the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % sides
+    }
+}
+
+const BYTES: &[u8] = b"\"\\{}[]:,0123456789.eE+-truefalsn \t\n\r\x00\x1f\x7f\xc3\xa9\xff\xed\xa0/ubx";
+
+fn mutate(dice: &mut Dice, text: &mut Vec<u8>, other: &[u8]) {
+    for _ in 0..=dice.roll(3) {
+        let at = dice.roll(text.len() + 1);
+        let byte = BYTES[dice.roll(BYTES.len())];
+        match dice.roll(8) {
+            0 if at < text.len() => text[at] = byte,
+            1 => text.insert(at, byte),
+            2 if at < text.len() => {
+                text.remove(at);
+            }
+            3 if at < text.len() => text[at] ^= 1 << dice.roll(8),
+            4 => text.truncate(at),
+            5 => {
+                let from = dice.roll(other.len());
+                let to = (from + dice.roll(40)).min(other.len());
+                text.splice(at..at, other[from..to].iter().copied());
+            }
+            6 => {
+                let to = (at + dice.roll(40)).min(text.len());
+                text.drain(at..to);
+            }
+            _ => {
+                let to = (at + dice.roll(40)).min(text.len());
+                let copy = text[at..to].to_vec();
+                text.splice(at..at, copy);
+            }
+        }
+    }
+}
+
+#[test]
+fn mutated_records_have_the_verdict_of_serde_json() {
+    let rounds = std::env::var("TRAILSHIP_MUTATIONS").map_or(20_000, |rounds| rounds.parse().unwrap());
+    let mut records: Vec<Vec<u8>> = RECORDS.iter().map(|record| record.as_bytes().to_vec()).collect();
+    records.extend(corpus());
+    let mut dice = Dice(7);
+    let mut scanner = scanner();
+    let mut valid = 0;
+    for round in 0..rounds {
+        if round % 20_000 == 0 {
+            scanner = self::scanner();
+        }
+        let mut text = records[dice.roll(records.len())].clone();
+        if text.len() > 4_000 {
+            continue;
+        }
+        compare(&mut scanner, &text);
+        let other = records[dice.roll(records.len())].clone();
+        mutate(&mut dice, &mut text, &other);
+        let verdict = compare(&mut scanner, &text);
+        let end = match verdict {
+            Scan::Record { end } => Some(end),
+            _ => None,
+        };
+        valid += usize::from(end.is_some());
+        assert_eq!(end, oracle(&text), "{}", text.escape_ascii());
+    }
+    assert!(valid * 50 > rounds, "mutations must leave some records valid, not only {valid}");
+}
+
+/// Records of the corpus beside the project, where it is there.
+fn corpus() -> Vec<Vec<u8>> {
+    let root = std::env::var_os("TRAILSHIP_CORPUS").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"),
+        Into::into,
+    );
+    let mut records = Vec::new();
+    for entry in walkdir::WalkDir::new(root.join("records"))
+        .into_iter()
+        .chain(walkdir::WalkDir::new(root.join("eventbridge")))
+        .flatten()
+    {
+        let Ok(text) = std::fs::read(entry.path()) else { continue };
+        let values = serde_json::Deserializer::from_slice(&text).into_iter::<&RawValue>();
+        for value in values.map_while(Result::ok) {
+            let value = value.get().trim();
+            match serde_json::from_str::<Vec<&RawValue>>(value) {
+                Ok(list) => records.extend(list.into_iter().map(|record| record.get().as_bytes().to_vec())),
+                Err(_) if value.starts_with('{') => records.push(value.as_bytes().to_vec()),
+                Err(_) => {}
+            }
+        }
+    }
+    if records.is_empty() {
+        eprintln!("skipped: no corpus");
+    }
+    records
+}
+
+#[test]
+fn real_records_have_the_leaves_of_the_plain_parser() {
+    let records = corpus();
+    let mut scanner = scanner();
+    for _ in 0..3 {
+        for record in &records {
+            assert_eq!(compare(&mut scanner, record), Scan::Record { end: record.len() });
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_levels_are_refused_and_a_hundred_and_twenty_eight_accepted() {
+    let mut scanner = scanner();
+    let deep = |levels: usize, open: &str, close: &str| {
+        format!("{{\"a\":{}1{}}}", open.repeat(levels), close.repeat(levels))
+    };
+    for _ in 0..3 {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let fits = deep(127, open, close);
+            assert_eq!(compare(&mut scanner, fits.as_bytes()), Scan::Record { end: fits.len() });
+            for levels in [128, 10_000] {
+                assert!(matches!(
+                    compare(&mut scanner, deep(levels, open, close).as_bytes()),
+                    Scan::Invalid { .. }
+                ));
+            }
+        }
+        // An empty container is a level too, also where the way to it is learned.
+        let fits = deep(126, "[", "]").replace('1', "[]");
+        assert_eq!(compare(&mut scanner, fits.as_bytes()), Scan::Record { end: fits.len() });
+        let full = deep(127, "[", "]");
+        compare(&mut scanner, full.as_bytes());
+        assert!(matches!(compare(&mut scanner, full.replace('1', "[]").as_bytes()), Scan::Invalid { .. }));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_json_has_the_leaves_of_the_plain_parser(texts in proptest::collection::vec(json(), 1..8)) {
+        let mut scanner = scanner();
+        for text in texts.iter().chain(&texts).chain(&texts) {
+            prop_assert_eq!(compare(&mut scanner, text.as_bytes()), Scan::Record { end: text.len() });
+        }
+    }
+}
+
+/// Objects with few different keys, so that shapes repeat, and blanks anywhere.
+fn json() -> impl Strategy<Value = String> {
+    let blank = prop_oneof![6 => Just(""), 1 => Just(" "), 1 => Just("\n"), 1 => Just("\t\r ")];
+    let key = prop_oneof![
+        Just("a"),
+        Just("b"),
+        Just(""),
+        Just("a.b"),
+        Just("eventName"),
+        Just("\\u0061"),
+        Just("é{}"),
+        Just("a key of more than thirty-two bytes")
+    ];
+    let leaf = prop_oneof![
+        Just("1".to_owned()),
+        Just("-0.1e9".to_owned()),
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("{}".to_owned()),
+        Just("[ ]".to_owned()),
+        "[a-z\\{\\},:\u{e9}]{0,70}".prop_map(|text| format!("\"{text}\"")),
+        Just("\"\\\"\\u00e9\\\\\"".to_owned()),
+    ];
+    let value = leaf.prop_recursive(4, 40, 6, {
+        let (blank, key) = (blank.clone(), key.clone());
+        move |inner| {
+            prop_oneof![
+                (proptest::collection::vec((blank.clone(), inner.clone(), blank.clone()), 1..6)).prop_map(
+                    |items| {
+                        let items: Vec<String> = items
+                            .into_iter()
+                            .map(|(before, item, after)| format!("{before}{item}{after}"))
+                            .collect();
+                        format!("[{}]", items.join(","))
+                    }
+                ),
+                members(blank.clone(), key.clone(), inner),
+            ]
+        }
+    });
+    members(blank, key, value)
+}
+
+fn members(
+    blank: impl Strategy<Value = &'static str> + Clone,
+    key: impl Strategy<Value = &'static str>,
+    value: impl Strategy<Value = String>,
+) -> impl Strategy<Value = String> {
+    proptest::collection::vec((blank.clone(), key, blank.clone(), value, blank), 1..6).prop_map(|items| {
+        let items: Vec<String> = items
+            .into_iter()
+            .map(|(before, key, colon, item, after)| {
+                format!("{before}\"{key}\"{colon}:{before}{item}{after}")
+            })
+            .collect();
+        format!("{{{}}}", items.join(","))
+    })
+}

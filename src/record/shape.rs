@@ -1,0 +1,363 @@
+//! Learned shapes: the text between one leaf and the next, kept in tables so that it is parsed once and compared afterwards.
+//!
+//! A state is the path of the last leaf. From each state leads a chain of edges, the most used first; beyond a bounded
+//! number of steps an edge is found by hash. What is met for the first time is kept for one record only.
+
+use std::hash::BuildHasher;
+
+use foldhash::{HashMap, HashMapExt, fast::RandomState};
+use wide::u8x32;
+
+use super::path::PathId;
+use super::{EdgeId, Mark};
+
+/// Ends a chain.
+pub(super) const NONE: u32 = u32::MAX;
+/// Bytes of an edge's text that are compared at once.
+pub(super) const BLOCK: usize = 32;
+/// Edges of one state that are tried one after the other.
+const CHAIN: u32 = 12;
+/// Places for what was met once.
+const SEEN: usize = 16 * 1024;
+
+/// What the scan touches of an edge: one cache line.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub(super) struct Hot {
+    /// The first [`BLOCK`] bytes, then zeros.
+    pub(super) text: [u8; BLOCK],
+    /// One bit for each byte of `text` that counts.
+    pub(super) mask: u32,
+    /// Length of the whole text in bytes.
+    pub(super) len: u32,
+    /// The state it leads to: a [`PathId`]; [`PathId::ROOT`] for tails.
+    pub(super) target: u32,
+    /// The next edge of the same state, or [`NONE`].
+    pub(super) next: u32,
+    /// The slot of the path it leads to, or [`NONE`].
+    pub(super) slot: u32,
+    /// How often it was taken, wrapping.
+    pub(super) uses: u32,
+}
+
+/// What others ask about an edge.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    path: PathId,
+    text: u32,
+    text_len: u32,
+    marks: u32,
+    marks_len: u16,
+    has_newline: bool,
+    escaped_key: bool,
+}
+
+/// Rows of edges with their text; lasting or temporary.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    rows: Vec<Row>,
+    text: Vec<u8>,
+    marks: Vec<Mark>,
+}
+
+/// A piece of text between two leaves and what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Edge<'a> {
+    /// The path of the leaf it leads to; the root for tails (text from the last leaf up to the record's closing brace).
+    pub path: PathId,
+    /// The bytes as written: punctuation, keys, blanks.
+    pub text: &'a [u8],
+    /// The brackets that stand outside keys, in order. The record's own braces are among them. An empty container is
+    /// a leaf: its brackets are not.
+    pub marks: &'a [Mark],
+    /// Whether a line feed or a carriage return stands in it.
+    pub has_newline: bool,
+    /// Whether a key in it has escapes.
+    pub escaped_key: bool,
+}
+
+impl Rows {
+    fn get(&self, at: u32) -> Edge<'_> {
+        const NOTHING: Row = Row {
+            path: PathId::ROOT,
+            text: 0,
+            text_len: 0,
+            marks: 0,
+            marks_len: 0,
+            has_newline: false,
+            escaped_key: false,
+        };
+        let row = self.rows.get(at as usize).copied().unwrap_or(NOTHING);
+        let text = row.text as usize;
+        let marks = row.marks as usize;
+        Edge {
+            path: row.path,
+            text: self.text.get(text..text + row.text_len as usize).unwrap_or_default(),
+            marks: self.marks.get(marks..marks + usize::from(row.marks_len)).unwrap_or_default(),
+            has_newline: row.has_newline,
+            escaped_key: row.escaped_key,
+        }
+    }
+
+    fn push(&mut self, edge: &Edge<'_>) -> u32 {
+        let at = number(self.rows.len());
+        self.rows.push(Row {
+            path: edge.path,
+            text: number(self.text.len()),
+            text_len: number(edge.text.len()),
+            marks: number(self.marks.len()),
+            marks_len: u16::try_from(edge.marks.len()).unwrap_or(u16::MAX),
+            has_newline: edge.has_newline,
+            escaped_key: edge.escaped_key,
+        });
+        self.text.extend_from_slice(edge.text);
+        self.marks.extend_from_slice(edge.marks);
+        at
+    }
+
+    fn clear(&mut self) {
+        if self.rows.capacity() > 4096 || self.text.capacity() > 256 * 1024 {
+            *self = Rows::default();
+        }
+        self.rows.clear();
+        self.text.clear();
+        self.marks.clear();
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.len() * size_of::<Row>() + self.text.len() + self.marks.len() * size_of::<Mark>()
+    }
+}
+
+/// All edges of one scanner.
+#[derive(Debug)]
+pub(super) struct Shapes {
+    pub(super) hot: Vec<Hot>,
+    /// By lasting path: the first edge of its chain.
+    pub(super) heads: Vec<u32>,
+    rows: Rows,
+    temporary: Rows,
+    by_hash: HashMap<u64, u32>,
+    /// Fingerprints of what was met once.
+    seen: Box<[u32]>,
+    hasher: RandomState,
+}
+
+impl Shapes {
+    pub(super) fn new() -> Shapes {
+        Shapes {
+            hot: Vec::new(),
+            heads: Vec::new(),
+            rows: Rows::default(),
+            temporary: Rows::default(),
+            by_hash: HashMap::new(),
+            seen: vec![0; SEEN].into_boxed_slice(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        *self = Shapes { seen: std::mem::take(&mut self.seen), ..Shapes::new() };
+    }
+
+    /// Forgets what was valid for one record only.
+    pub(super) fn forget_temporary(&mut self) {
+        if !self.temporary.rows.is_empty() {
+            self.temporary.clear();
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.hot.len() * size_of::<Hot>()
+            + self.heads.len() * 4
+            + self.rows.bytes()
+            + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
+            + self.seen.len() * 4
+    }
+
+    pub(super) fn edge(&self, id: EdgeId) -> Edge<'_> {
+        if id.is_temporary() { self.temporary.get(id.0 & !EdgeId::TEMPORARY) } else { self.rows.get(id.0) }
+    }
+
+    /// The bytes of an edge's text beyond the first [`BLOCK`].
+    #[cold]
+    #[inline(never)]
+    pub(super) fn rest_matches(&self, edge: u32, buffer: &[u8], at: usize) -> bool {
+        let text = self.rows.get(edge).text;
+        buffer.get(at..at + text.len()) == Some(text)
+    }
+
+    /// The head of the chain of a state.
+    pub(super) fn head(&self, state: PathId) -> u32 {
+        self.heads.get(state.0 as usize).copied().unwrap_or(NONE)
+    }
+
+    pub(super) fn hash(&self, state: PathId, text: &[u8]) -> u64 {
+        self.hasher.hash_one((state, text))
+    }
+
+    /// Finds a learned edge that is not in the chain.
+    pub(super) fn find(&self, hash: u64, state: PathId, text: &[u8]) -> Option<u32> {
+        let &at = self.by_hash.get(&hash)?;
+        (self.rows.get(at).text == text && !state.is_temporary()).then_some(at)
+    }
+
+    /// Whether this was met before; remembers that it was met now.
+    pub(super) fn met(&mut self, hash: u64) -> bool {
+        let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+        let print = u32::from_le_bytes([e, f, g, h]) | 1;
+        match self.seen.get_mut(u32::from_le_bytes([a, b, c, d]) as usize % SEEN) {
+            Some(place) if *place == print => true,
+            Some(place) => {
+                *place = print;
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Enters an edge for good.
+    pub(super) fn learn(&mut self, hash: u64, state: PathId, edge: &Edge<'_>, slot: Option<u32>) -> u32 {
+        let at = self.rows.push(edge);
+        let mut text = [0; BLOCK];
+        for (to, &from) in text.iter_mut().zip(edge.text) {
+            *to = from;
+        }
+        let mask = if edge.text.len() >= BLOCK { u32::MAX } else { (1 << edge.text.len()) - 1 };
+        let slot = slot.unwrap_or(NONE);
+        self.hot.push(Hot {
+            text,
+            mask,
+            len: number(edge.text.len()),
+            target: edge.path.0,
+            next: NONE,
+            slot,
+            uses: 0,
+        });
+        self.by_hash.insert(hash, at);
+        let paths = (state.0 as usize).max(edge.path.0 as usize) + 1;
+        if self.heads.len() < paths {
+            self.heads.resize(paths, NONE);
+        }
+        self.append(state, at);
+        at
+    }
+
+    /// Puts an edge at the end of its state's chain, where there is room.
+    fn append(&mut self, state: PathId, at: u32) {
+        let Some(head) = self.heads.get_mut(state.0 as usize) else { return };
+        if *head == NONE {
+            *head = at;
+            return;
+        }
+        let mut last = *head;
+        let mut steps = 1;
+        while let Some(next) = self.hot.get(last as usize).map(|hot| hot.next)
+            && next != NONE
+        {
+            last = next;
+            steps += 1;
+        }
+        if steps < CHAIN
+            && let Some(hot) = self.hot.get_mut(last as usize)
+        {
+            hot.next = at;
+        }
+    }
+
+    /// Enters an edge for this record only.
+    pub(super) fn keep(&mut self, edge: &Edge<'_>) -> EdgeId {
+        EdgeId(self.temporary.push(edge) | EdgeId::TEMPORARY)
+    }
+
+    /// Counts a use of an edge that stands behind `before` in its chain, and moves it up past a less used one.
+    #[inline(never)]
+    pub(super) fn promote(&mut self, state: PathId, before: u32, at: u32) {
+        let Some(uses) = self.hot.get(at as usize).map(|hot| hot.uses) else { return };
+        let Some(ahead) = self.hot.get(before as usize) else { return };
+        if uses <= ahead.uses {
+            return;
+        }
+        // The one ahead of `before`, found from the head: chains are short.
+        let Some(head) = self.heads.get_mut(state.0 as usize) else { return };
+        let mut link = *head;
+        if link == before {
+            *head = at;
+        } else {
+            while let Some(hot) = self.hot.get_mut(link as usize) {
+                if hot.next == before {
+                    hot.next = at;
+                    break;
+                }
+                link = hot.next;
+            }
+        }
+        let after = self.hot.get(at as usize).map_or(NONE, |hot| hot.next);
+        if let Some(hot) = self.hot.get_mut(before as usize) {
+            hot.next = after;
+        }
+        if let Some(hot) = self.hot.get_mut(at as usize) {
+            hot.next = before;
+        }
+    }
+
+    /// Counts a use of an edge found by hash: once it is used more than the last of the chain it takes its place.
+    pub(super) fn found(&mut self, state: PathId, at: u32) {
+        let Some(hot) = self.hot.get_mut(at as usize) else { return };
+        hot.uses = hot.uses.wrapping_add(1);
+        let uses = hot.uses;
+        let (mut before, mut last) = (NONE, self.head(state));
+        while let Some(hot) = self.hot.get(last as usize)
+            && hot.next != NONE
+        {
+            if last == at || hot.next == at {
+                return; // it is in the chain: its value decided against it before
+            }
+            before = last;
+            last = hot.next;
+        }
+        let Some(weakest) = self.hot.get_mut(last as usize) else { return };
+        if last == at || before == NONE || uses <= weakest.uses {
+            return;
+        }
+        weakest.next = NONE;
+        if let Some(hot) = self.hot.get_mut(before as usize) {
+            hot.next = at;
+        }
+    }
+}
+
+/// The block of 32 bytes at `at`; zeros stand for what is beyond the buffer.
+#[inline(always)]
+pub(super) fn block(buffer: &[u8], at: usize) -> [u8; BLOCK] {
+    match buffer.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(block) => *block,
+        None => last_block(buffer, at),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn last_block(buffer: &[u8], at: usize) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    for (to, &from) in block.iter_mut().zip(buffer.get(at..).unwrap_or_default()) {
+        *to = from;
+    }
+    block
+}
+
+/// One bit for each byte that ends a plain stretch of a string: quote, backslash, control character, high bit.
+#[inline(always)]
+pub(super) fn special(block: [u8; BLOCK]) -> u32 {
+    let bytes = u8x32::new(block);
+    let quote = bytes.simd_eq(u8x32::splat(b'"'));
+    let backslash = bytes.simd_eq(u8x32::splat(b'\\'));
+    let control = bytes.simd_eq(bytes.min(u8x32::splat(0x1f)));
+    // The mask takes each byte's top bit, so the bytes themselves add those that are not ASCII.
+    (quote | backslash | control | bytes).to_bitmask()
+}
+
+/// Tables are bounded far below 4 GiB, and so are the texts in them.
+fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
