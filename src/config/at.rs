@@ -9,6 +9,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
+/// What is said of a list that must hold something.
+pub(super) const EMPTY: &str = "the list is empty";
+
 /// A value and the bytes of the configuration file it was read from (`start..end`).
 ///
 /// Compares by value only. Values that are not from a file (defaults) have the empty span `0..0`.
@@ -154,7 +157,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Inner<T> {
                     values.push(value);
                 }
                 match values.is_empty() {
-                    true => Err(de::Error::custom("this list is empty")),
+                    true => Err(de::Error::custom(EMPTY)),
                     false => Ok(Inner::Many(values)),
                 }
             }

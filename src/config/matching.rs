@@ -1,5 +1,6 @@
 //! `match` values: an EventBridge event pattern written as TOML, or a string holding it as JSON.
 
+use super::at::At;
 use super::value::ValueError;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
@@ -35,6 +36,8 @@ impl From<usize> for PathSegment {
 #[derive(Clone, Debug)]
 pub struct Match {
     value: Value,
+    /// The pattern as it was written, where it was written as JSON: it has repeated keys and the spelling of numbers.
+    text: Option<String>,
     places: Places,
 }
 
@@ -48,20 +51,26 @@ struct Places {
 impl Match {
     /// Wraps a pattern that was not read from a configuration file; every place is `0..0`.
     pub fn from_value(value: Value) -> Self {
-        Self { value, places: Places::default() }
+        Self { value, text: None, places: Places::default() }
     }
 
     /// Reads a pattern from JSON text; every place is `0..0`.
     ///
     /// # Errors
-    /// Text that is not JSON, or has a key twice in one object.
+    /// Text that is not JSON.
     pub fn from_json(text: &str) -> Result<Self, ValueError> {
-        serde_json::from_str::<Strict>(text).map(|strict| Self::from_value(strict.0)).map_err(|error| {
-            ValueError::new(
-                format!("the pattern is not JSON: {error}"),
-                "a string as `match` holds an event pattern as JSON",
-            )
-        })
+        match serde_json::from_str(text) {
+            Ok(value) => Ok(Self { value, text: Some(text.to_owned()), places: Places::default() }),
+            Err(error) => {
+                let hint = "a string as `match` holds an event pattern as JSON";
+                Err(ValueError::new(format!("the pattern is not JSON: {error}"), hint))
+            }
+        }
+    }
+
+    /// Returns the text of a pattern that was written as JSON.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
     }
 
     /// Returns the pattern as JSON.
@@ -119,7 +128,14 @@ impl Match {
     fn from_node(node: Spanned<Node>) -> Result<Self, ValueError> {
         let span = node.span();
         let (value, members) = match node.into_inner() {
-            Node::Leaf(Value::String(text)) => (Self::from_json(&text)?.value, Vec::new()),
+            Node::Leaf(Value::String(text)) => {
+                let read = Self::from_json(&text)?;
+                if !read.value.is_object() {
+                    let hint = "write '{\"field\": [\"value\"]}'";
+                    return Err(ValueError::new("the pattern in this string is not a JSON object", hint));
+                }
+                return Ok(Self { places: Places { span, members: Vec::new() }, ..read });
+            }
             Node::Leaf(_) | Node::List(_) => {
                 return Err(ValueError::new(
                     "a pattern is a table",
@@ -128,13 +144,7 @@ impl Match {
             }
             table => table.split(),
         };
-        if !value.is_object() {
-            return Err(ValueError::new(
-                "the pattern in this string is not a JSON object",
-                "write '{\"field\": [\"value\"]}'",
-            ));
-        }
-        Ok(Self { value, places: Places { span, members } })
+        Ok(Self { value, text: None, places: Places { span, members } })
     }
 }
 
@@ -173,7 +183,7 @@ impl<'de> Deserialize<'de> for Patterns {
         };
         let patterns: Result<Vec<_>, _> = nodes.into_iter().map(Match::from_node).collect();
         match patterns.map_err(de::Error::custom)? {
-            patterns if patterns.is_empty() => Err(de::Error::custom("this list is empty")),
+            patterns if patterns.is_empty() => Err(de::Error::custom(super::at::EMPTY)),
             patterns => Ok(Self(patterns)),
         }
     }
@@ -191,6 +201,20 @@ impl JsonSchema for Patterns {
 
     fn inline_schema() -> bool {
         true
+    }
+}
+
+/// Reads text that is a name, or else a pattern.
+pub(super) fn text_or_pattern<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Result<At<String>, Match>, D::Error> {
+    let node = Spanned::<Node>::deserialize(deserializer)?;
+    let span = node.span();
+    match node.get_ref() {
+        Node::Leaf(Value::String(text)) if !text.trim_start().starts_with('{') => {
+            Ok(Ok(At::new(text.clone(), span)))
+        }
+        _ => Match::from_node(node).map(Err).map_err(de::Error::custom),
     }
 }
 
@@ -311,66 +335,6 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-/// JSON without a key twice in one object: the last would win silently.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Strict;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<Strict, E> {
-                Ok(Strict(Value::Null))
-            }
-
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_str<E: de::Error>(self, value: &str) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Strict, A::Error> {
-                let mut items = Vec::new();
-                while let Some(Strict(item)) = seq.next_element()? {
-                    items.push(item);
-                }
-                Ok(Strict(Value::Array(items)))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Strict, A::Error> {
-                let mut object = serde_json::Map::new();
-                while let Some((key, Strict(value))) = map.next_entry::<String, Strict>()? {
-                    if object.contains_key(&key) {
-                        return Err(de::Error::custom(format_args!("`{key}` stands twice in one object")));
-                    }
-                    object.insert(key, value);
-                }
-                Ok(Strict(Value::Object(object)))
-            }
-        }
-        deserializer.deserialize_any(Reader)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,14 +377,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_pattern_is_refused() {
-        for text in [
-            "match = 3",
-            "match = []",
-            "match = '[]'",
-            "match = '{'",
-            r#"match = '{"a":[1],"a":[2]}'"#,
-            "match = { a = [nan] }",
-        ] {
+        for text in ["match = 3", "match = []", "match = '[]'", "match = '{'", "match = { a = [nan] }"] {
             assert!(toml::from_str::<Holder>(text).is_err(), "{text}");
         }
     }

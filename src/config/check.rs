@@ -1,0 +1,553 @@
+//! Checks across parts of the configuration: plain functions from what was read to problems.
+
+use super::at::At;
+use super::matching::{Match, PathSegment};
+use super::problem::Problem;
+use super::resolve::{Plan, Resolved, shape_of};
+use super::suggest::{closest, one_of};
+use super::{ByteSize, Except, Globals, Raw, SinkConfig, SourceConfig, Surroundings, TransformConfig};
+use crate::pattern::Pattern;
+use globset::{GlobBuilder, GlobMatcher};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The size of an ordinary window, in bytes; see the record's module.
+const WINDOW: u64 = 8 << 20;
+
+/// Names in `[protect] except` that stand for a class of records.
+pub const PROTECTED_CLASSES: [&str; 8] =
+    ["errors", "signin", "sts", "root", "writes", "network", "insights", "addenda"];
+
+/// Keys of a CloudTrail record that `field` must not hide.
+/// Source: CloudTrail User Guide, "CloudTrail record contents for management, data, and network activity events".
+const RECORD_KEYS: [&str; 28] = [
+    "additionalEventData",
+    "addendum",
+    "apiVersion",
+    "awsRegion",
+    "edgeDeviceDetails",
+    "errorCode",
+    "errorMessage",
+    "eventCategory",
+    "eventContext",
+    "eventID",
+    "eventName",
+    "eventSource",
+    "eventTime",
+    "eventType",
+    "eventVersion",
+    "managementEvent",
+    "readOnly",
+    "recipientAccountId",
+    "requestID",
+    "requestParameters",
+    "resources",
+    "responseElements",
+    "serviceEventDetails",
+    "sessionCredentialFromConsole",
+    "sharedEventID",
+    "sourceIPAddress",
+    "tlsDetails",
+    "userIdentity",
+];
+
+/// Runs every check.
+pub(super) fn all(
+    raw: &Raw,
+    plans: &[Plan],
+    globals: &Globals,
+    data_dir: Option<&Path>,
+    around: &Surroundings<'_>,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    check_globals(globals, &mut problems);
+    check_patterns(raw, &mut problems);
+    check_sources(raw, &mut problems);
+    check_transforms(raw, &mut problems);
+    check_shapes_of_sinks(raw, &mut problems);
+    check_pipelines(raw, plans, &mut problems);
+    check_paths(raw, data_dir.filter(|_| raw.globals.whole().is_some()), globals, around, &mut problems);
+    let reserves: Vec<(&str, u64)> =
+        plans.iter().map(|plan| (plan.name.value().as_str(), largest_window(raw, plan))).collect();
+    problems.extend(memory(&globals.memory, &reserves));
+    problems
+}
+
+fn check_globals(globals: &Globals, problems: &mut Vec<Problem>) {
+    let field = &globals.field;
+    if field.is_empty() || field.contains(['.', '"', '\\']) || field.chars().any(char::is_control) {
+        let label = "write one plain name, without dots or quotes";
+        problems.push(Problem::error(field.span(), "`field` is not a plain name", label));
+    } else if RECORD_KEYS.contains(&field.value().as_str()) {
+        let message = format!("`field` cannot be `{}`: CloudTrail has a key of that name", field.value());
+        problems.push(Problem::error(
+            field.span(),
+            message,
+            "write another name, as the default \"trailship\"",
+        ));
+    }
+}
+
+/// Compiles every pattern there is, also those of parts with other mistakes.
+fn check_patterns(raw: &Raw, problems: &mut Vec<Problem>) {
+    let mut patterns: Vec<&Match> = Vec::new();
+    if let Some(globals) = raw.globals.any() {
+        patterns.extend(globals.protect.also.iter().flat_map(|patterns| patterns.iter()));
+        for except in &globals.protect.except {
+            match except {
+                Except::Pattern(pattern) => patterns.push(pattern),
+                Except::Name(name) => check_class(name, problems),
+            }
+        }
+    }
+    for transform in raw.transforms.iter().filter_map(|named| named.config.any()) {
+        match transform {
+            TransformConfig::Sample(config) => patterns.extend(&config.r#match),
+            TransformConfig::Filter(config) => {
+                patterns.extend(config.keep.iter().chain(&config.drop).flat_map(|patterns| patterns.iter()));
+            }
+            TransformConfig::Environment(config) => {
+                patterns.extend(config.rules.iter().map(|rule| &rule.r#match))
+            }
+            TransformConfig::AccountTags(_)
+            | TransformConfig::Signals(_)
+            | TransformConfig::Redact(_)
+            | TransformConfig::Flatten(_) => {}
+        }
+    }
+    patterns.extend(raw.sinks.iter().filter_map(|named| named.config.any()?.matching()));
+    patterns.into_iter().for_each(|pattern| check_pattern(pattern, problems));
+}
+
+fn check_class(name: &At<String>, problems: &mut Vec<Problem>) {
+    if PROTECTED_CLASSES.contains(&name.value().as_str()) {
+        return;
+    }
+    let label = match closest(name, PROTECTED_CLASSES) {
+        Some(close) => format!("did you mean \"{close}\"?"),
+        None => format!("names are {}", one_of(&PROTECTED_CLASSES).replace(" or ", " and ")),
+    };
+    let message = format!("nothing that is protected is called `{}`", name.value().escape_debug());
+    problems.push(Problem::error(name.span(), message, label));
+}
+
+/// Compiles a pattern and points at the parts that are wrong.
+fn check_pattern(pattern: &Match, problems: &mut Vec<Problem>) {
+    for error in pattern.compile().err().unwrap_or_default() {
+        problems.push(Problem::error(
+            place_of(pattern, &error.path),
+            error.message,
+            error.hint.unwrap_or_default(),
+        ));
+    }
+}
+
+/// Returns the place of a part of a pattern: a leaf itself, of anything larger its key.
+fn place_of(pattern: &Match, path: &[String]) -> Range<usize> {
+    let mut value = pattern.value();
+    let mut segments = Vec::new();
+    for step in path {
+        let (segment, inner) = match (value, step.parse::<usize>()) {
+            (serde_json::Value::Array(items), Ok(index)) => (PathSegment::Index(index), items.get(index)),
+            _ => (PathSegment::Key(step.clone()), value.get(step)),
+        };
+        let Some(inner) = inner else { break };
+        segments.push(segment);
+        value = inner;
+    }
+    match value.is_object() || value.is_array() {
+        true => pattern.locate_key(&segments),
+        false => pattern.locate(&segments),
+    }
+}
+
+fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
+    for named in &raw.sources {
+        let Some(SourceConfig::Files(config)) = named.config.whole() else { continue };
+        let limits = &config.limits;
+        if *limits.record > *limits.object {
+            let (at, other) = stated_of(&limits.record, &limits.object);
+            let message = format!(
+                "a record may be {} and an object only {}",
+                limits.record.value(),
+                limits.object.value()
+            );
+            let problem = Problem::error(at, message, "`record` cannot be over `object`");
+            problems.push(match other {
+                Some(other) => problem.and(other, "`object` is here"),
+                None => problem,
+            });
+        }
+        for path in config.path.iter().filter(|path| path.is_empty()) {
+            problems.push(Problem::error(
+                path.span(),
+                "`path` is empty",
+                "write a directory, a glob, a file or \"-\"",
+            ));
+        }
+        for path in config.path.iter().filter(|path| is_glob(path)) {
+            if let Err(error) = glob(path) {
+                let message = format!("`path` is not a glob: {}", error.kind());
+                problems.push(Problem::error(
+                    path.span(),
+                    message,
+                    "put [ ] around a character that is meant as it is: \"[*]\"",
+                ));
+            }
+        }
+        if let Some(path) = config.path.iter().find(|path| path.contains("://")) {
+            let label = match path.starts_with("s3://") {
+                true => "a `files` source reads the file system only",
+                false => "write a path",
+            };
+            problems.push(Problem::error(path.span(), "`path` is not a path but a URL", label));
+        }
+    }
+}
+
+/// Returns the place of the first value that the file states, and of the second where both are stated.
+fn stated_of<A, B>(first: &At<A>, second: &At<B>) -> (Range<usize>, Option<Range<usize>>) {
+    match (first.span().is_empty(), second.span().is_empty()) {
+        (false, false) => (first.span(), Some(second.span())),
+        (true, _) => (second.span(), None),
+        (_, true) => (first.span(), None),
+    }
+}
+
+fn check_transforms(raw: &Raw, problems: &mut Vec<Problem>) {
+    for named in &raw.transforms {
+        let (name, at) = (named.name.value(), named.name.span());
+        match named.config.whole() {
+            Some(TransformConfig::Filter(config)) => match (&config.keep, &config.drop) {
+                (None, None) => problems.push(Problem::error(
+                    at,
+                    format!("filter `{name}` says neither what to keep nor what to drop"),
+                    "add keep = { … } or drop = { … }, an event pattern",
+                )),
+                (Some(_), Some(drop)) => problems.push(Problem::error(
+                    drop.first().map_or(at, Match::span),
+                    format!("filter `{name}` has both `keep` and `drop`"),
+                    "make two filters, one after the other: which goes first matters",
+                )),
+                _ => {}
+            },
+            Some(TransformConfig::Environment(config)) => {
+                if config.rules.is_empty() {
+                    let message = format!("environment `{name}` has no rules");
+                    let label =
+                        format!("add [[transforms.{name}.rules]] with set = \"…\" and match = {{ … }}");
+                    problems.push(Problem::error(config.rules.span(), message, label));
+                }
+            }
+            Some(TransformConfig::Signals(config)) => {
+                if let (Some(_), Some(except)) = (&config.only, config.except.first()) {
+                    let message = format!("signals `{name}` has both `only` and `except`");
+                    problems.push(Problem::error(except.span(), message, "keep one of them"));
+                }
+            }
+            Some(TransformConfig::Redact(config)) => {
+                if config.remove.is_empty() && config.hash.is_empty() && !config.default {
+                    let message = format!("redact `{name}` redacts nothing");
+                    problems.push(Problem::warning(at, message, "add `remove` or `hash`, or remove it"));
+                }
+            }
+            Some(TransformConfig::Flatten(config)) => {
+                if config.separator.is_empty() {
+                    let message = "an empty `separator` makes one key of `a.bc` and `ab.c`";
+                    problems.push(Problem::error(config.separator.span(), message, "write \".\" or \"_\""));
+                }
+            }
+            Some(TransformConfig::AccountTags(_) | TransformConfig::Sample(_)) | None => {}
+        }
+    }
+}
+
+fn check_shapes_of_sinks(raw: &Raw, problems: &mut Vec<Problem>) {
+    for sink in &raw.sinks {
+        let Some(shape) = shape_of(sink) else { continue };
+        let name = shape.value().as_str();
+        match raw.transforms.iter().find(|named| named.name.value() == name).map(|named| named.config.whole())
+        {
+            Some(Some(transform)) if !transform.is_shape() => {
+                let message = format!("`{name}` is no shape but a `{}`", transform.kind());
+                problems.push(Problem::error(
+                    shape.span(),
+                    message,
+                    "write \"nested\", \"flat\" or the name of a `flatten`",
+                ));
+            }
+            None if name != "nested" && name != "flat" => {
+                let shapes = raw
+                    .transforms
+                    .iter()
+                    .filter(|named| named.config.whole().is_some_and(TransformConfig::is_shape));
+                let names: Vec<&str> = ["nested", "flat"]
+                    .into_iter()
+                    .chain(shapes.map(|named| named.name.value().as_str()))
+                    .collect();
+                let label = match closest(name, names.iter().copied()) {
+                    Some(close) => format!("did you mean \"{close}\"?"),
+                    None => format!("write {}", one_of(&names)),
+                };
+                problems.push(Problem::error(
+                    shape.span(),
+                    format!("unknown shape `{}`", name.escape_debug()),
+                    label,
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn check_pipelines(raw: &Raw, plans: &[Plan], problems: &mut Vec<Problem>) {
+    for (index, plan) in plans.iter().enumerate() {
+        let name = plan.name.value();
+        let twin = plans.iter().take(index).find(|other| {
+            (&other.sources, &other.transforms, other.shape, &other.sinks)
+                == (&plan.sources, &plan.transforms, plan.shape, &plan.sinks)
+        });
+        if let Some(twin) = twin.filter(|_| !plan.sources.is_empty()) {
+            let message = format!("pipelines `{}` and `{name}` are the same", twin.name.value());
+            let label = "every record would be written twice: remove one";
+            problems.push(
+                Problem::error(plan.name.span(), message, label).and(twin.name.span(), "the same as this"),
+            );
+        }
+        let kinds: Vec<_> = plan.transforms.iter().filter_map(|index| raw.transforms.get(*index)).collect();
+        let tags = kinds
+            .iter()
+            .position(|named| matches!(named.config.whole(), Some(TransformConfig::AccountTags(_)) | None));
+        for (at, named) in kinds.iter().enumerate() {
+            let Some(TransformConfig::Environment(config)) = named.config.whole() else { continue };
+            let asks = config.rules.iter().any(|rule| {
+                rule.r#match.value().as_object().is_some_and(|keys| keys.keys().any(|key| key != "id"))
+            });
+            if asks && tags.is_none_or(|tags| tags > at) {
+                let message =
+                    format!("environment `{}` knows no account in pipeline `{name}`", named.name.value());
+                let label = "put an `account_tags` before it: names and tags come from there";
+                problems.push(Problem::warning(named.name.span(), message, label));
+            }
+        }
+    }
+    for (index, source) in raw.sources.iter().enumerate() {
+        let Some(SourceConfig::Files(config)) = source.config.whole() else { continue };
+        let users: Vec<_> = plans
+            .iter()
+            .filter(|plan| plan.sources.contains(&index))
+            .map(|plan| plan.name.value().as_str())
+            .collect();
+        if let Some(stdin) = config.path.iter().find(|path| path.value() == "-")
+            && users.len() > 1
+        {
+            let message = format!(
+                "pipelines {} share the fate of standard input",
+                one_of(&users).replace(" or ", " and ")
+            );
+            let label = "it is read once: what holds up one of them holds up all";
+            problems.push(Problem::warning(stdin.span(), message, label));
+        }
+    }
+}
+
+/// What a source watches.
+struct Watched<'r> {
+    source: &'r str,
+    stated: &'r At<String>,
+    /// The directory or file; of a glob the part before the first wildcard.
+    base: PathBuf,
+    glob: Option<GlobMatcher>,
+}
+
+impl Watched<'_> {
+    /// Returns whether a file at `path` would be read.
+    fn reads(&self, path: &Path) -> bool {
+        match &self.glob {
+            Some(glob) => glob.is_match(path),
+            None => path.starts_with(&self.base),
+        }
+    }
+}
+
+fn is_glob(path: &str) -> bool {
+    path.contains(['*', '?', '[', '{'])
+}
+
+fn glob(pattern: &str) -> Result<GlobMatcher, globset::Error> {
+    GlobBuilder::new(pattern).literal_separator(true).build().map(|glob| glob.compile_matcher())
+}
+
+/// Parts a path at the first directory that holds one of the characters.
+fn fixed_part<'p>(path: &'p str, wild: &[char]) -> &'p str {
+    match path.find(wild) {
+        Some(at) => path[..at].rfind('/').map_or("", |slash| if slash == 0 { "/" } else { &path[..slash] }),
+        None => path,
+    }
+}
+
+fn or_here(path: &str) -> &str {
+    if path.is_empty() { "." } else { path }
+}
+
+fn check_paths(
+    raw: &Raw,
+    data_dir: Option<&Path>,
+    globals: &Globals,
+    around: &Surroundings<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut watched: Vec<Watched<'_>> = Vec::new();
+    let mut stdin: Option<&At<String>> = None;
+    for named in &raw.sources {
+        let Some(SourceConfig::Files(config)) = named.config.whole() else { continue };
+        for stated in config.path.iter().filter(|path| !path.is_empty()) {
+            if stated.value() == "-" {
+                if let Some(first) = stdin {
+                    let problem = Problem::error(
+                        stated.span(),
+                        "standard input can be read only once",
+                        "remove this one",
+                    );
+                    problems.push(problem.and(first.span(), "read here already"));
+                }
+                stdin = stdin.or(Some(stated));
+                continue;
+            }
+            let fixed = fixed_part(stated, &['*', '?', '[', '{']);
+            let base = (around.canonical)(or_here(fixed).as_ref());
+            let rest = stated.strip_prefix(fixed).unwrap_or_default().trim_start_matches('/');
+            let glob =
+                is_glob(stated).then(|| glob(&format!("{}/{rest}", base.display()))).and_then(Result::ok);
+            let new = Watched { source: named.name.value(), stated, base, glob };
+            if let Some(other) = watched.iter().find(|other| overlap(other, &new)) {
+                let message = match other.source == new.source {
+                    true => format!("source `{}` reads `{}` twice", new.source, stated.value()),
+                    false => format!("sources `{}` and `{}` read the same files", other.source, new.source),
+                };
+                let label = "every record would be read twice: remove one";
+                problems.push(
+                    Problem::error(stated.span(), message, label).and(other.stated.span(), "the same files"),
+                );
+            }
+            watched.push(new);
+        }
+    }
+    let mut written: Vec<(PathBuf, &At<String>, &str)> = Vec::new();
+    for named in &raw.sinks {
+        let Some(SinkConfig::File(config)) = named.config.whole() else { continue };
+        let stated = &config.path;
+        if stated.is_empty() {
+            problems.push(Problem::error(
+                stated.span(),
+                "`path` is empty",
+                "write a path, as in \"out/{{ date }}.ndjson\"",
+            ));
+            continue;
+        }
+        let target = (around.canonical)(filled_in(stated).as_ref());
+        if let Some(watch) = watched.iter().find(|watch| watch.reads(&target)) {
+            let message =
+                format!("sink `{}` writes where source `{}` reads", named.name.value(), watch.source);
+            let label = "write elsewhere: what is written here would be read again";
+            problems
+                .push(Problem::error(stated.span(), message, label).and(watch.stated.span(), "read here"));
+        }
+        if let Some((_, other, other_name)) = written.iter().find(|(path, _, _)| *path == target) {
+            let message = format!("sinks `{other_name}` and `{}` write the same file", named.name.value());
+            problems.push(
+                Problem::error(stated.span(), message, "write elsewhere").and(other.span(), "written here"),
+            );
+        }
+        written.push((target, stated, named.name.value()));
+    }
+    let Some(data_dir) = data_dir else { return };
+    let real = (around.canonical)(data_dir);
+    let inside =
+        |watch: &&Watched<'_>| watch.reads(&real.join("rejects").join("x")) || watch.reads(&real.join("x"));
+    if let Some(watch) = watched.iter().find(inside) {
+        let message = format!("`data_dir` stands where source `{}` reads", watch.source);
+        problems.push(match &globals.data_dir {
+            Some(stated) => {
+                Problem::error(stated.span(), message, "move it: its rejects would be read again")
+                    .and(watch.stated.span(), "read here")
+            }
+            None => Problem::error(
+                watch.stated.span(),
+                message,
+                format!("add data_dir = \"…\"; it is {}", data_dir.display()),
+            ),
+        });
+    }
+}
+
+/// Returns whether two sources would read the same files, as far as that can be seen without looking.
+fn overlap(a: &Watched<'_>, b: &Watched<'_>) -> bool {
+    match (&a.glob, &b.glob) {
+        (Some(one), Some(other)) => one.glob() == other.glob(),
+        (None, Some(_)) => b.base.starts_with(&a.base),
+        (Some(_), None) => a.base.starts_with(&b.base) || a.reads(&b.base),
+        (None, None) => a.base.starts_with(&b.base) || b.base.starts_with(&a.base),
+    }
+}
+
+/// Returns the path with every `{{ field }}` replaced by a plain letter.
+fn filled_in(template: &str) -> String {
+    let mut filled = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        filled.push_str(before);
+        filled.push('x');
+        rest = after.split_once("}}").map_or("", |(_, rest)| rest);
+    }
+    filled + rest
+}
+
+/// Returns the largest window that the sources of a pipeline can make, in bytes.
+fn largest_window(raw: &Raw, plan: &Plan) -> u64 {
+    let sources = plan.sources.iter().filter_map(|index| raw.sources.get(*index)?.config.whole());
+    sources.map(|SourceConfig::Files(config)| config.limits.record.get()).fold(WINDOW, u64::max)
+}
+
+/// Compares `memory` with what the pipelines hold in reserve, each a name and bytes.
+///
+/// The wiring calls it again with what its sinks need beside the window.
+pub fn memory(memory: &At<ByteSize>, reserves: &[(&str, u64)]) -> Option<Problem> {
+    let needed = reserves.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+    if memory.get() >= needed {
+        return None;
+    }
+    let needed = ByteSize::bytes(needed);
+    let message = format!("`memory` is below what the pipelines hold in reserve, {needed}");
+    let problem = Problem::error(memory.span(), message, format!("write at least \"{needed}\""));
+    let each = reserves
+        .iter()
+        .map(|(name, bytes)| format!("{name} {}", ByteSize::bytes(*bytes)))
+        .collect::<Vec<_>>();
+    Some(
+        problem.note(format!(
+            "a reserve is one largest window and one payload for each sink: {}",
+            each.join(", ")
+        )),
+    )
+}
+
+impl Resolved {
+    /// Compares `memory` with the reserves of the pipelines: see [`memory`].
+    pub fn check_memory(&self, reserves: &[(&str, u64)]) -> Option<Problem> {
+        memory(&self.globals.memory, reserves)
+    }
+}
+
+impl Match {
+    /// Compiles the pattern.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with the path to its place.
+    pub fn compile(&self) -> Result<Pattern, Vec<crate::pattern::PatternError>> {
+        match self.text() {
+            Some(text) => Pattern::parse_json(text),
+            None => Pattern::parse(self.value()),
+        }
+    }
+}

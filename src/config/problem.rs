@@ -1,0 +1,241 @@
+//! Problems of a configuration: what, where, and what to write instead; all of them at once.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use std::fmt;
+use std::ops::Range;
+
+/// A configuration file: its name as shown, and its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    /// The name, as the user gave it.
+    pub name: String,
+    /// The text; every span of the configuration is an offset into it, in bytes.
+    pub text: String,
+}
+
+/// Whether a problem stops the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration cannot be used.
+    Error,
+    /// It can be used, and is hardly what was meant.
+    Warning,
+}
+
+/// One problem and the place it stands at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether it stops the program.
+    pub severity: Severity,
+    /// The place, offsets into the document's text, in bytes.
+    pub span: Range<usize>,
+    /// What is wrong; lowercase, no full stop.
+    pub message: String,
+    /// What to do, written under the caret; may be empty.
+    pub label: String,
+    /// Other places that matter, with what stands there.
+    pub places: Vec<(Range<usize>, String)>,
+    /// Further lines of help.
+    pub notes: Vec<String>,
+}
+
+impl Problem {
+    /// Makes an error: where, what is wrong, and what to do.
+    pub fn error(span: Range<usize>, message: impl Into<String>, label: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            span,
+            message: message.into(),
+            label: label.into(),
+            places: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Makes a warning: where, what is wrong, and what to do.
+    pub fn warning(span: Range<usize>, message: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(span, message, label) }
+    }
+
+    /// Adds another place that matters.
+    #[must_use]
+    pub fn and(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
+        self.places.push((span, label.into()));
+        self
+    }
+
+    /// Adds a line of help below the excerpt.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}
+
+/// The problems of one document, sorted by place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Problems {
+    document: Document,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// Joins problems with the document they stand in, in the order of their places.
+    pub fn new(document: Document, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| (problem.span.start, problem.span.end));
+        list.dedup();
+        Self { document, list }
+    }
+
+    /// Returns the problems, sorted by place.
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Returns how many of them are errors.
+    pub fn errors(&self) -> usize {
+        self.list.iter().filter(|problem| problem.severity == Severity::Error).count()
+    }
+
+    /// Draws every problem with its line and a caret; coloured for a terminal.
+    pub fn render(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let mut out = String::new();
+        for problem in &self.list {
+            out.push_str(&renderer.render(&[self.group(problem)]));
+            out.push_str("\n\n");
+        }
+        match self.errors() {
+            0 => {
+                out.pop();
+            }
+            1 => out.push_str("hint: run `check` again after fixing 1 problem\n"),
+            n => out.push_str(&format!("hint: run `check` again after fixing {n} problems\n")),
+        }
+        out
+    }
+
+    fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
+        let level = match problem.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut snippet =
+            Snippet::source(self.document.text.as_str()).path(self.document.name.as_str()).annotation(
+                AnnotationKind::Primary
+                    .span(self.clamp(&problem.span))
+                    .label((!problem.label.is_empty()).then_some(problem.label.as_str())),
+            );
+        for (span, label) in &problem.places {
+            snippet =
+                snippet.annotation(AnnotationKind::Context.span(self.clamp(span)).label(label.as_str()));
+        }
+        let mut group = level.primary_title(problem.message.as_str()).element(snippet);
+        for note in &problem.notes {
+            group = group.element(Level::NOTE.message(note.as_str()));
+        }
+        group
+    }
+
+    /// Keeps a span inside the text, on character boundaries and, for one line's sake, on its first line.
+    fn clamp(&self, span: &Range<usize>) -> Range<usize> {
+        let text = &self.document.text;
+        let start = text.floor_char_boundary(span.start.min(text.len()));
+        let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
+        let line = text[start..end].find('\n').map_or(end, |newline| start + newline);
+        start..line.max(start)
+    }
+}
+
+/// Returns whether an error of the TOML reader is a key that stands twice; the tree around it is sound.
+pub(super) fn is_duplicate(error: &toml::de::Error) -> bool {
+    error.message().contains("duplicate key")
+}
+
+/// Puts the errors of the TOML reader in a reader's words; the first of each line, the others follow from it.
+pub(super) fn of_syntax(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
+    let line =
+        |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count();
+    let mut problems: Vec<Problem> = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        if problems.last().is_some_and(|last| line(last.span.start) == line(span.start)) {
+            continue;
+        }
+        let message = error.message();
+        let (message, label) = match message.split_once(", expected ") {
+            Some((message, expected)) => (message, format!("expected {expected}")),
+            None => (message, String::new()),
+        };
+        let label = match label.is_empty() && is_duplicate(error) {
+            true => "it stands above already; keep one of them".to_owned(),
+            false => label,
+        };
+        problems.push(Problem::error(span, message, label));
+    }
+    problems
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str) -> Document {
+        Document { name: "config.toml".into(), text: text.into() }
+    }
+
+    #[test]
+    fn a_problem_is_drawn_like_a_compilers() {
+        let problems = Problems::new(
+            document("a = 1\nb = 22\n"),
+            vec![
+                Problem::error(10..12, "`b` is odd", "make it even")
+                    .and(4..5, "`a` is here")
+                    .note("numbers are hard"),
+                Problem::warning(0..1, "`a` is short", ""),
+            ],
+        );
+        assert_eq!(
+            problems.render(false),
+            "\
+warning: `a` is short
+ --> config.toml:1:1
+  |
+1 | a = 1
+  | ^
+
+error: `b` is odd
+ --> config.toml:2:5
+  |
+1 | a = 1
+  |     - `a` is here
+2 | b = 22
+  |     ^^ make it even
+  |
+  = note: numbers are hard
+
+hint: run `check` again after fixing 1 problem
+"
+        );
+    }
+
+    #[test]
+    fn places_outside_the_text_do_not_panic() {
+        for text in ["", "é", "a\r\n\r\n", "\u{1f}\t|"] {
+            for span in [0..0, 0..1, 1..2, 5..9] {
+                let _ = Problems::new(document(text), vec![Problem::error(span, "x", "y")]).render(true);
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One folder for each mistake a person makes: `config.toml`, and in `stderr.txt` what they are told.
+//!
+//! `TRAILSHIP_BLESS=1 cargo test --test config_errors` writes the answers anew; read the difference before you keep it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use trailship::config::{self, Surroundings};
+
+fn told(text: &str) -> String {
+    let around = Surroundings {
+        variable: &|name| match name {
+            "TRAILSHIP_EVERY" => Some("50".to_owned()),
+            "TRAILSHIP_WORD" => Some("fifty".to_owned()),
+            _ => None,
+        },
+        file: &|path| {
+            Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", path.display())))
+        },
+        data_dir: &|| Some(PathBuf::from("/var/lib/trailship")),
+        // Nothing of the machine the test runs on: every path is taken as it is, from one made-up directory.
+        canonical: &|path| {
+            let mut whole = PathBuf::from("/here");
+            for part in path.components() {
+                match part {
+                    std::path::Component::ParentDir => _ = whole.pop(),
+                    std::path::Component::CurDir => {}
+                    part => whole.push(part),
+                }
+            }
+            whole
+        },
+    };
+    match config::read_str("config.toml", text, &around) {
+        Ok(resolved) => resolved.warnings.render(false),
+        Err(problems) => problems.render(false),
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_errors");
+    let mut cases: Vec<_> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn every_mistake_is_told_as_written_down() {
+    let bless = std::env::var_os("TRAILSHIP_BLESS").is_some();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let text = fs::read_to_string(case.join("config.toml")).unwrap();
+        let told = told(&text);
+        let path = case.join("stderr.txt");
+        if bless {
+            fs::write(&path, &told).unwrap();
+            continue;
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        if told != expected {
+            wrong.push(format!("{}\n--- expected\n{expected}\n--- told\n{told}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\nTRAILSHIP_BLESS=1 writes the answers anew", wrong.join("\n"));
+}
+
+#[test]
+fn every_case_tells_something_and_points_at_a_line() {
+    let cases = cases();
+    assert!(cases.len() >= 2, "{} cases", cases.len());
+    for case in cases {
+        let told = fs::read_to_string(case.join("stderr.txt")).unwrap();
+        assert!(told.contains("--> config.toml:") && told.contains('^'), "{}: {told}", case.display());
+    }
+}
