@@ -29,9 +29,11 @@
 //! | empty keys | are never entered in an event, nor are empty lists accepted anywhere in a pattern |
 //! | text after the closing brace | refused |
 
+pub mod family;
 mod json;
 mod number;
 mod parse;
+pub mod predicate;
 pub mod slow;
 mod value;
 
