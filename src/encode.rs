@@ -1,3 +1,117 @@
-//! (to be written)
+//! Encoding: how a record becomes output text.
+//!
+//! A [`Shape`] says what is written, an [`Encoder`] writes it: one JSON object for each record, on one line. What no
+//! transform touched is written byte for byte as AWS wrote it: order of members, spelling of numbers, escapes, fields
+//! nobody knows.
+//!
+//! - **Nested**: the record, with what was added under one top-level key.
+//! - **Flat**: one level of keys, for tools that want stable columns; the rules stand in [`flat`].
+
+mod added;
 pub mod compress;
+mod fast;
+pub mod flat;
+pub mod nested;
 pub mod packer;
+mod text;
+mod tree;
+pub mod unflatten;
+
+use std::sync::Arc;
+
+pub use flat::{Arrays, Flatten};
+pub use nested::Nested;
+
+use crate::record::Record;
+
+/// One shape of output; built once from the configuration, shared by threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// As AWS wrote it.
+    Nested(Nested),
+    /// One level of keys.
+    Flat(Flatten),
+}
+
+/// Writes records in one shape. One per thread, shape and [`Scanner`](crate::record::Scanner): what it has learned is
+/// keyed by that scanner's edges.
+#[derive(Debug)]
+pub struct Encoder {
+    shape: Arc<Shape>,
+    texts: added::Texts,
+    fast: fast::Fast,
+    scratch: Vec<u8>,
+}
+
+impl Encoder {
+    /// Makes an encoder that has learned nothing yet.
+    pub fn new(shape: Arc<Shape>) -> Encoder {
+        Encoder { shape, texts: added::Texts::default(), fast: fast::Fast::default(), scratch: Vec::new() }
+    }
+
+    /// The shape it writes.
+    pub fn shape(&self) -> &Arc<Shape> {
+        &self.shape
+    }
+
+    /// Appends the record as one JSON object: no line break inside, none at the end.
+    pub fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let shape = Arc::clone(&self.shape);
+        match &*shape {
+            Shape::Nested(nested) => self.nested(nested, record, out),
+            Shape::Flat(flat) => self.flat(flat, record, out),
+        }
+    }
+
+    fn nested(&mut self, shape: &Nested, record: &Record<'_>, out: &mut Vec<u8>) {
+        let has_members = nested::members(record, &mut self.scratch, out);
+        if !record.overlay.added.is_empty() {
+            let start = out.len();
+            let name = nested::free_name(record, &shape.name);
+            if *name == *shape.name {
+                out.extend_from_slice(
+                    self.texts.of(record.overlay, |overlay, out| added::nested(&shape.name, overlay, out)),
+                );
+            } else {
+                added::nested(&name, record.overlay, out);
+            }
+            if !has_members {
+                out.remove(start);
+            }
+        }
+        out.push(b'}');
+    }
+
+    fn flat(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        if !self.fast.members(shape, record, out) {
+            out.truncate(start);
+            return flat_plain(shape, record, out);
+        }
+        out.extend_from_slice(self.texts.of(record.overlay, |overlay, out| added::flat(shape, overlay, out)));
+        out.push(b'}');
+    }
+}
+
+/// The slow and obvious flat road.
+fn flat_plain(shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) {
+    let mut object = Vec::new();
+    let mut plain = flat::Plain::new(shape, out);
+    plain.record(
+        record.buffer,
+        record.span.start as usize,
+        record.span.end as usize,
+        record.index.leaves(),
+        record.overlay,
+    );
+    if !record.overlay.added.is_empty() {
+        added::object(record.overlay, &mut object);
+        plain.added(tree::Node::read(&object));
+    }
+    plain.end();
+}
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 
 pub mod file;
 pub mod stdout;
-pub mod template;
 
 use std::future::Future;
 use std::sync::Arc;
