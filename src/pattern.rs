@@ -29,11 +29,23 @@
 //! | empty keys | are never entered in an event, nor are empty lists accepted anywhere in a pattern |
 //! | text after the closing brace | refused |
 
+pub mod compile;
+pub mod family;
 mod json;
 mod number;
+mod operator;
 mod parse;
+pub mod predicate;
+#[cfg(test)]
+mod property;
 pub mod slow;
+mod ties;
 mod value;
+pub mod view;
+mod wanted;
+
+pub use compile::{MatchScratch, PatternSet};
+pub use view::View;
 
 use std::fmt;
 

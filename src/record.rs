@@ -100,6 +100,8 @@ impl Kind {
 pub struct Identity {
     /// `eventID` + `recipientAccountId`; aggregated events `eventId` + `accountId`; neither: a hash of the record's bytes.
     pub id: identity::RecordId,
+    /// Whether the id is a hash of the record's bytes: equal records are equal, but the same event written differently is another.
+    pub derived: bool,
     /// Seconds since 1970-01-01T00:00:00Z of `eventTime` (Insights too; aggregated: `timeWindow.windowStart`). `None`: absent or unreadable.
     pub time: Option<i64>,
     /// The account the event was recorded in, 12 digits: `recipientAccountId`, else `accountId`, else `userIdentity.accountId`, else the object key's.

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod stdout;
+pub mod template;
 
 use std::future::Future;
 use std::sync::Arc;

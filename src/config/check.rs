@@ -433,19 +433,11 @@ fn check_paths(
             watched.push(new);
         }
     }
-    let mut written: Vec<(PathBuf, &At<String>, &str)> = Vec::new();
+    let mut written: Vec<(PathBuf, Range<usize>, &str)> = Vec::new();
     for named in &raw.sinks {
         let Some(SinkConfig::File(config)) = named.config.whole() else { continue };
         let stated = &config.path;
-        if stated.is_empty() {
-            problems.push(Problem::error(
-                stated.span(),
-                "`path` is empty",
-                "write a path, as in \"out/{{ date }}.ndjson\"",
-            ));
-            continue;
-        }
-        let target = (around.canonical)(filled_in(stated).as_ref());
+        let target = (around.canonical)(filled_in(&stated.value().to_string()).as_ref());
         if let Some(watch) = watched.iter().find(|watch| watch.reads(&target)) {
             let message =
                 format!("sink `{}` writes where source `{}` reads", named.name.value(), watch.source);
@@ -456,10 +448,10 @@ fn check_paths(
         if let Some((_, other, other_name)) = written.iter().find(|(path, _, _)| *path == target) {
             let message = format!("sinks `{other_name}` and `{}` write the same file", named.name.value());
             problems.push(
-                Problem::error(stated.span(), message, "write elsewhere").and(other.span(), "written here"),
+                Problem::error(stated.span(), message, "write elsewhere").and(other.clone(), "written here"),
             );
         }
-        written.push((target, stated, named.name.value()));
+        written.push((target, stated.span(), named.name.value()));
     }
     let Some(data_dir) = data_dir else { return };
     let real = (around.canonical)(data_dir);
@@ -491,14 +483,14 @@ fn overlap(a: &Watched<'_>, b: &Watched<'_>) -> bool {
     }
 }
 
-/// Returns the path with every `{{ field }}` replaced by a plain letter.
+/// Returns the path with every `{name}` replaced by a plain letter.
 fn filled_in(template: &str) -> String {
     let mut filled = String::new();
     let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
+    while let Some((before, after)) = rest.split_once('{') {
         filled.push_str(before);
         filled.push('x');
-        rest = after.split_once("}}").map_or("", |(_, rest)| rest);
+        rest = after.split_once('}').map_or("", |(_, rest)| rest);
     }
     filled + rest
 }

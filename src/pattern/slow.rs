@@ -17,22 +17,33 @@ pub fn matches(pattern: &Pattern, event_json: &str) -> bool {
     let Ok(event @ Json::Object(_)) = Json::parse(event_json) else { return false };
     let mut leaves = Leaves::default();
     leaves.collect(&event, &mut Vec::new(), &mut Vec::new());
-    branches(&pattern.root).into_iter().any(|mut fields| {
-        fields.sort_by(|a, b| path_order(&a.path, &b.path));
-        choose(&fields, &leaves.found, &[])
-    })
+    hold(&mut vec![&pattern.root], &mut Vec::new(), &leaves.found)
 }
 
-/// Every way to choose one alternative of each `$or`: exponential, which is why this is the slow road.
-fn branches(node: &Node) -> Vec<Vec<&Field>> {
-    match node {
-        Node::Field(field) => vec![vec![field]],
-        Node::Any(parts) => parts.iter().flat_map(branches).collect(),
-        Node::All(parts) => parts.iter().fold(vec![Vec::new()], |done, part| {
-            let next = branches(part);
-            done.iter()
-                .flat_map(|before| next.iter().map(move |after| [before.as_slice(), after].concat()))
-                .collect()
+/// Whether all nodes hold together with the fields, for some alternative of each `$or` among them.
+fn hold<'p>(nodes: &mut Vec<&'p Node>, fields: &mut Vec<&'p Field>, leaves: &[Leaf<'_>]) -> bool {
+    match nodes.pop() {
+        None => {
+            let mut fields = fields.clone();
+            fields.sort_by(|a, b| path_order(&a.path, &b.path));
+            choose(&fields, leaves, &[])
+        }
+        Some(Node::Field(field)) => {
+            fields.push(field);
+            // A field that matches nothing by itself matches nothing beside others: no need to try them.
+            let possible = field.values.contains(&Matcher::Absent) || choose(&[field], leaves, &[]);
+            let held = possible && hold(nodes, fields, leaves);
+            fields.pop();
+            held
+        }
+        Some(Node::All(parts)) => {
+            let mut nodes: Vec<&Node> = nodes.iter().copied().chain(parts).collect();
+            nodes.sort_by_key(|node| matches!(node, Node::Field(_)));
+            hold(&mut nodes, fields, leaves)
+        }
+        Some(Node::Any(parts)) => parts.iter().any(|part| {
+            let mut nodes: Vec<&Node> = nodes.iter().copied().chain([part]).collect();
+            hold(&mut nodes, fields, leaves)
         }),
     }
 }

@@ -1,8 +1,24 @@
 //! Identity: what a record is, read from its slots once.
+//!
+//! Of a key that is repeated the last one counts, as for `serde_json`. Empty strings count as absent.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::path::unescape;
+use super::{Identity, Kind, Scanner, SlotId, Slots, Span};
 
 /// 128 bits of XXH3 over the id text: the key of sampling and of dedupe.
+///
+/// The text is `eventID` + `/` + `recipientAccountId` (aggregated events: `eventId` + `/` + `accountId`), escapes undone;
+/// what is absent is empty. Without an event id it is the record's bytes, and [`Identity::derived`] is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(pub u128);
+
+impl std::fmt::Display for RecordId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:032x}", self.0)
+    }
+}
 
 /// An AWS account: 12 digits, leading zeros kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,4 +56,309 @@ pub enum EventKind {
     /// None of these.
     #[default]
     Other,
+}
+
+/// What the address of an object says about its records, where they do not say it themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// The account in the object's key.
+    pub account: Option<Account>,
+}
+
+/// The slots identity reads.
+#[derive(Clone, Copy, Debug)]
+pub struct IdentitySlots {
+    event_id: SlotId,
+    recipient: SlotId,
+    aggregated_id: SlotId,
+    account: SlotId,
+    caller: SlotId,
+    time: SlotId,
+    window_start: SlotId,
+    region: SlotId,
+    name: SlotId,
+    insight_name: SlotId,
+    category: SlotId,
+    event_type: SlotId,
+    management: SlotId,
+    arn: SlotId,
+    principal: SlotId,
+    invoked_by: SlotId,
+}
+
+impl IdentitySlots {
+    /// Asks for the paths.
+    ///
+    /// Source: CloudTrail User Guide, "CloudTrail record contents", "userIdentity element", "aggregated events".
+    pub fn want(slots: &mut Slots) -> IdentitySlots {
+        IdentitySlots {
+            event_id: slots.want("eventID"),
+            recipient: slots.want("recipientAccountId"),
+            aggregated_id: slots.want("eventId"),
+            account: slots.want("accountId"),
+            caller: slots.want("userIdentity.accountId"),
+            time: slots.want("eventTime"),
+            window_start: slots.want("timeWindow.windowStart"),
+            region: slots.want("awsRegion"),
+            name: slots.want("eventName"),
+            insight_name: slots.want("insightDetails.eventName"),
+            category: slots.want("eventCategory"),
+            event_type: slots.want("eventType"),
+            management: slots.want("managementEvent"),
+            arn: slots.want("userIdentity.arn"),
+            principal: slots.want("userIdentity.principalId"),
+            invoked_by: slots.want("userIdentity.invokedBy"),
+        }
+    }
+
+    /// Reads the identity of the record the scanner has just read: `span` of `buffer`.
+    pub fn read(&self, scanner: &Scanner, buffer: &[u8], span: Span, fallback: &ObjectFacts) -> Identity {
+        let text = |slot: SlotId| string(scanner, buffer, slot);
+        let account = |slot: SlotId| text(slot).and_then(|span| Account::parse(span.of(buffer)));
+        let (recipient, caller_text) = (text(self.recipient), text(self.caller));
+        let caller = caller_text.and_then(|span| Account::parse(span.of(buffer)));
+        let id = match text(self.event_id) {
+            Some(id) => Some(record_id(id.of(buffer), recipient.unwrap_or_default().of(buffer))),
+            None => text(self.aggregated_id)
+                .map(|id| record_id(id.of(buffer), text(self.account).unwrap_or_default().of(buffer))),
+        };
+        Identity {
+            id: id.unwrap_or_else(|| RecordId(xxh3_128(span.of(buffer)))),
+            derived: id.is_none(),
+            time: text(self.time).or_else(|| text(self.window_start)).and_then(|span| time(span.of(buffer))),
+            account: recipient
+                .and_then(|span| Account::parse(span.of(buffer)))
+                .or_else(|| account(self.account))
+                .or(caller)
+                .or(fallback.account),
+            caller,
+            region: text(self.region),
+            name: text(self.name).or_else(|| text(self.insight_name)),
+            kind: self.kind(scanner, buffer),
+            principal: text(self.arn)
+                .or_else(|| text(self.principal))
+                .or_else(|| text(self.invoked_by))
+                .or(caller_text),
+        }
+    }
+
+    fn kind(&self, scanner: &Scanner, buffer: &[u8]) -> EventKind {
+        if let Some(leaf) = scanner.last(self.category)
+            && Kind::of(leaf.text(buffer)) != Kind::Null
+        {
+            // Slots do not tell an array's elements from a plain member: the depth does.
+            let plain = scanner.paths().depth(scanner.path(leaf)) == 1;
+            return match string(scanner, buffer, self.category) {
+                Some(category) if plain => named(category.of(buffer), CATEGORIES),
+                _ => EventKind::Other,
+            };
+        }
+        // Before eventVersion 1.07 there is no category; from 1.06 on `managementEvent` tells.
+        let event_type = string(scanner, buffer, self.event_type);
+        let kind = event_type.map_or(EventKind::Management, |text| named(text.of(buffer), TYPES));
+        let management = scanner.last(self.management).map(|leaf| leaf.text(buffer));
+        if kind == EventKind::Management && management == Some(b"false") { EventKind::Data } else { kind }
+    }
+}
+
+const CATEGORIES: &[(&str, EventKind)] = &[
+    ("Management", EventKind::Management),
+    ("Data", EventKind::Data),
+    ("Insight", EventKind::Insight),
+    ("NetworkActivity", EventKind::NetworkActivity),
+    ("Aggregated", EventKind::Aggregated),
+];
+
+/// The guides spell some of these in two ways.
+const TYPES: &[(&str, EventKind)] = &[
+    ("AwsApiCall", EventKind::Management),
+    ("AwsServiceEvent", EventKind::Management),
+    ("AwsConsoleAction", EventKind::Management),
+    ("AwsConsoleSignIn", EventKind::Management),
+    ("AwsCloudTrailInsight", EventKind::Insight),
+    ("AwsVpceEvent", EventKind::NetworkActivity),
+    ("AwsVpceEvents", EventKind::NetworkActivity),
+    ("AwsAggregatedEvent", EventKind::Aggregated),
+];
+
+fn named(text: &[u8], names: &[(&str, EventKind)]) -> EventKind {
+    names.iter().find(|(name, _)| is(text, name)).map_or(EventKind::Other, |&(_, kind)| kind)
+}
+
+/// Whether a string's text, escapes undone, is this name, whatever the case.
+pub(super) fn is(text: &[u8], name: &str) -> bool {
+    text.eq_ignore_ascii_case(name.as_bytes())
+        || (text.contains(&b'\\') && unescape(text).eq_ignore_ascii_case(name))
+}
+
+/// The last leaf of a slot, if it is a string that is not empty: the text between its quotes.
+pub(super) fn string(scanner: &Scanner, buffer: &[u8], slot: SlotId) -> Option<Span> {
+    let leaf = scanner.last(slot)?;
+    let quoted = leaf.end > leaf.start + 2 && buffer.get(leaf.start as usize) == Some(&b'"');
+    quoted.then(|| Span { start: leaf.start + 1, end: leaf.end - 1 })
+}
+
+fn record_id(event: &[u8], account: &[u8]) -> RecordId {
+    let mut text = [0; 128];
+    let len = event.len() + 1 + account.len();
+    if event.contains(&b'\\') || account.contains(&b'\\') || len > text.len() {
+        return RecordId(xxh3_128(format!("{}/{}", unescape(event), unescape(account)).as_bytes()));
+    }
+    for (to, &from) in text.iter_mut().zip(event.iter().chain(b"/").chain(account)) {
+        *to = from;
+    }
+    RecordId(xxh3_128(text.get(..len).unwrap_or_default()))
+}
+
+/// Seconds since 1970 of an event time.
+///
+/// `YYYY-MM-DDThh:mm:ssZ`, and more tolerantly fractions, offsets, a blank for the `T`, no zone (then UTC).
+pub fn time(text: &[u8]) -> Option<i64> {
+    usual_time(text).or_else(|| {
+        let text = unescape(text);
+        let zoned = text.parse::<jiff::Timestamp>().ok();
+        let time = zoned.or_else(|| {
+            let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+            Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        })?;
+        Some(time.as_second() - i64::from(time.subsec_nanosecond() < 0))
+    })
+}
+
+fn usual_time(text: &[u8]) -> Option<i64> {
+    let text: &[u8; 20] = text.try_into().ok()?;
+    if [text[4], text[7], text[10], text[13], text[16], text[19]] != *b"--T::Z" {
+        return None;
+    }
+    let digits =
+        [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18].map(|at: usize| text[at].wrapping_sub(b'0'));
+    if digits.iter().any(|&digit| digit > 9) {
+        return None;
+    }
+    let two = |at: usize| i64::from(digits[at]) * 10 + i64::from(digits[at + 1]);
+    let (year, month, day) = (two(0) * 100 + two(2), two(4), two(6));
+    let (hour, minute, second) = (two(8), two(10), two(12));
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if day < 1 || day > days || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Years begin in March here, so that the leap day is their last.
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::{Scan, ScanLimits};
+
+    fn read(record: &str) -> Identity {
+        let mut slots = Slots::default();
+        let wanted = IdentitySlots::want(&mut slots);
+        let mut scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
+        assert_eq!(scanner.scan(record.as_bytes(), 0), Scan::Record { end: record.len() });
+        let span = Span { start: 0, end: u32::try_from(record.len()).unwrap() };
+        let facts = ObjectFacts { account: Account::parse(b"000000000009") };
+        wanted.read(&scanner, record.as_bytes(), span, &facts)
+    }
+
+    fn text(record: &str, span: Option<Span>) -> &str {
+        span.map_or("", |span| std::str::from_utf8(span.of(record.as_bytes())).unwrap())
+    }
+
+    #[test]
+    fn an_ordinary_record_is_identified() {
+        let record = r#"{"eventVersion":"1.11","userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/a","accountId":"444455556666"},"eventTime":"2024-02-29T23:59:59Z","eventName":"GetObject","awsRegion":"eu-west-1","eventID":"62759c1a","recipientAccountId":"011122223333","eventCategory":"Data"}"#;
+        let identity = read(record);
+        assert_eq!(identity.id, RecordId(xxh3_128(b"62759c1a/011122223333")));
+        assert!(!identity.derived);
+        assert_eq!(identity.time, Some(1_709_251_199));
+        assert_eq!(identity.account.unwrap().to_string(), "011122223333");
+        assert_eq!(identity.caller.unwrap().to_string(), "444455556666");
+        assert_eq!(identity.kind, EventKind::Data);
+        assert_eq!(text(record, identity.region), "eu-west-1");
+        assert_eq!(text(record, identity.name), "GetObject");
+        assert_eq!(text(record, identity.principal), "arn:aws:iam::111122223333:user/a");
+    }
+
+    #[test]
+    fn an_aggregated_event_has_its_own_names() {
+        let record = r#"{"accountId":"111122223333","eventId":"x","eventCategory":"Aggregated","timeWindow":{"windowStart":"2025-11-17 19:20:00"}}"#;
+        let identity = read(record);
+        assert_eq!(identity.id, RecordId(xxh3_128(b"x/111122223333")));
+        assert_eq!(identity.time, Some(1_763_407_200));
+        assert_eq!(identity.kind, EventKind::Aggregated);
+        assert_eq!(identity.account.unwrap().to_string(), "111122223333");
+    }
+
+    #[test]
+    fn an_insight_is_named_by_its_details() {
+        let record = r#"{"eventType":"AwsCloudTrailInsight","insightDetails":{"eventName":"RunInstances"}}"#;
+        let identity = read(record);
+        assert_eq!((identity.kind, text(record, identity.name)), (EventKind::Insight, "RunInstances"));
+    }
+
+    #[test]
+    fn a_record_without_an_event_id_is_known_by_its_bytes() {
+        let record = r#"{"eventID":7,"eventName":"x"}"#;
+        let identity = read(record);
+        assert!(identity.derived);
+        assert_eq!(identity.id, RecordId(xxh3_128(record.as_bytes())));
+        assert_eq!(identity.account.unwrap().to_string(), "000000000009");
+    }
+
+    #[test]
+    fn escapes_are_undone_and_the_last_of_repeated_keys_counts() {
+        let plain = read(r#"{"eventID":"ab","recipientAccountId":"1"}"#);
+        assert_eq!(read(r#"{"eventID":"zz","eventID":"\u0061b","recipientAccountId":"1"}"#).id, plain.id);
+        assert_eq!(read(r#"{"eventCategory":"d\u0061ta"}"#).kind, EventKind::Data);
+    }
+
+    #[test]
+    fn old_records_have_no_category_and_strange_ones_are_other() {
+        assert_eq!(read(r#"{"eventType":"AwsApiCall"}"#).kind, EventKind::Management);
+        assert_eq!(read(r#"{"eventType":"AwsApiCall","managementEvent":false}"#).kind, EventKind::Data);
+        assert_eq!(read(r#"{"eventType":"AwsVpceEvents"}"#).kind, EventKind::NetworkActivity);
+        assert_eq!(read(r#"{"eventType":"awsvpceevent"}"#).kind, EventKind::NetworkActivity);
+        assert_eq!(read(r#"{"eventType":"AwsSomethingNew"}"#).kind, EventKind::Other);
+        assert_eq!(read(r#"{"eventCategory":["Data"]}"#).kind, EventKind::Other);
+        assert_eq!(read(r#"{"eventCategory":7}"#).kind, EventKind::Other);
+        assert_eq!(read(r#"{"eventCategory":"New"}"#).kind, EventKind::Other);
+    }
+
+    #[test]
+    fn times_are_those_of_a_library() {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "2000-02-29T12:00:00Z",
+            "1999-12-31T23:59:59Z",
+            "2024-03-01T00:00:00Z",
+            "2100-12-31T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+        ] {
+            assert!(usual_time(text.as_bytes()).is_some(), "{text}");
+            assert_eq!(
+                time(text.as_bytes()),
+                Some(text.parse::<jiff::Timestamp>().unwrap().as_second()),
+                "{text}"
+            );
+        }
+        assert_eq!(time(b"2024-01-01T00:00:00.750Z"), time(b"2024-01-01T00:00:00Z"));
+        assert_eq!(time(b"2024-01-01T01:00:00+01:00"), time(b"2024-01-01 00:00:00"));
+        for text in ["", "2023-02-29T00:00:00Z", "2024-13-01T00:00:00Z", "2024-01-01T24:00:00Z", "yesterday"]
+        {
+            assert_eq!(time(text.as_bytes()), None, "{text}");
+        }
+    }
 }

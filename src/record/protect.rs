@@ -1,4 +1,10 @@
 //! Protection: what no rule may thin by accident.
+//!
+//! Read from slots, before any transform. In doubt a record is protected. Signal families and the configuration's own
+//! patterns are added by whoever evaluates them; exceptions are taken out with [`Protection::without`].
+
+use super::identity::{EventKind, is, string};
+use super::{Identity, Kind, Leaf, Scanner, SlotId, Slots};
 
 /// Why a record is protected: a set of reasons; empty means it may be thinned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,13 +34,267 @@ impl Protection {
     /// Could not be classified.
     pub const UNCLASSIFIED: Protection = Protection(1 << 10);
 
+    /// Every reason with its name; those before `signal` can be excepted by name.
+    const NAMES: [(&'static str, Protection); 11] = [
+        ("errors", Protection::ERRORS),
+        ("signin", Protection::SIGNIN),
+        ("sts", Protection::STS),
+        ("root", Protection::ROOT),
+        ("writes", Protection::WRITES),
+        ("network", Protection::NETWORK),
+        ("insights", Protection::INSIGHTS),
+        ("addenda", Protection::ADDENDA),
+        ("signal", Protection::SIGNAL),
+        ("also", Protection::ALSO),
+        ("unclassified", Protection::UNCLASSIFIED),
+    ];
+
     /// Both sets.
     pub const fn with(self, other: Protection) -> Protection {
         Protection(self.0 | other.0)
     }
 
+    /// This set less the other.
+    pub const fn without(self, other: Protection) -> Protection {
+        Protection(self.0 & !other.0)
+    }
+
     /// Whether any reason holds.
     pub const fn any(self) -> bool {
         self.0 != 0
+    }
+
+    /// Whether all reasons of the other set hold.
+    pub const fn has(self, other: Protection) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The names of the reasons, in a fixed order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Protection::NAMES.into_iter().filter(move |&(_, reason)| self.has(reason)).map(|(name, _)| name)
+    }
+
+    /// The reason of a name that `[protect] except` may use.
+    pub fn by_name(name: &str) -> Option<Protection> {
+        let reason =
+            Protection::NAMES.iter().find(|&&(known, _)| known == name).map(|&(_, reason)| reason)?;
+        (reason.0 < Protection::SIGNAL.0).then_some(reason)
+    }
+
+    /// The names that `[protect] except` may use.
+    pub fn exceptions() -> impl Iterator<Item = &'static str> {
+        Protection::NAMES
+            .into_iter()
+            .filter(|(_, reason)| reason.0 < Protection::SIGNAL.0)
+            .map(|(name, _)| name)
+    }
+}
+
+/// The slots protection reads.
+#[derive(Clone, Copy, Debug)]
+pub struct ProtectSlots {
+    error_code: SlotId,
+    error_message: SlotId,
+    source: SlotId,
+    event_type: SlotId,
+    user_type: SlotId,
+    user_arn: SlotId,
+    issuer_type: SlotId,
+    assumed_root: SlotId,
+    read_only: SlotId,
+    addenda: [SlotId; 5],
+}
+
+impl ProtectSlots {
+    /// Asks for the paths.
+    pub fn want(slots: &mut Slots) -> ProtectSlots {
+        ProtectSlots {
+            error_code: slots.want("errorCode"),
+            error_message: slots.want("errorMessage"),
+            source: slots.want("eventSource"),
+            event_type: slots.want("eventType"),
+            user_type: slots.want("userIdentity.type"),
+            user_arn: slots.want("userIdentity.arn"),
+            issuer_type: slots.want("userIdentity.sessionContext.sessionIssuer.type"),
+            assumed_root: slots.want("userIdentity.sessionContext.assumedRoot"),
+            read_only: slots.want("readOnly"),
+            addenda: [
+                slots.want("addendum.reason"),
+                slots.want("addendum"),
+                slots.want("addendum.updatedFields"),
+                slots.want("addendum.originalRequestID"),
+                slots.want("addendum.originalEventID"),
+            ],
+        }
+    }
+
+    /// Why the record the scanner has just read is protected. Any of repeated keys will do.
+    ///
+    /// Source: CloudTrail User Guide, "CloudTrail record contents"; IAM User Guide, "Logging IAM and AWS STS API calls".
+    pub fn read(&self, scanner: &Scanner, buffer: &[u8], identity: &Identity) -> Protection {
+        let mut reasons = Protection::default();
+        let mut add = |holds: bool, reason: Protection| {
+            if holds {
+                reasons = reasons.with(reason);
+            }
+        };
+        let any = |slot: SlotId, test: &dyn Fn(&[u8]) -> bool| {
+            scanner
+                .hits(slot)
+                .any(|hit| scanner.leaves().get(hit as usize).is_some_and(|leaf| test(leaf.text(buffer))))
+        };
+        let there = |text: &[u8]| text != b"\"\"" && Kind::of(text) != Kind::Null;
+        let error = any(self.error_code, &there) || any(self.error_message, &there);
+        add(error, Protection::ERRORS);
+        add(error && identity.kind == EventKind::NetworkActivity, Protection::NETWORK);
+
+        let source = string(scanner, buffer, self.source).map(|span| span.of(buffer));
+        let signed_in = any(self.event_type, &|text| is(inside(text), "AwsConsoleSignIn"));
+        add(signed_in || source.is_some_and(|text| service(text, "signin.")), Protection::SIGNIN);
+        add(source.is_some_and(|text| service(text, "sts.")), Protection::STS);
+
+        let root = |text: &[u8]| is(inside(text), "Root");
+        let root = any(self.user_type, &root)
+            || any(self.issuer_type, &root)
+            || any(self.user_arn, &|text| inside(text).ends_with(b":root"))
+            || any(self.assumed_root, &|text| is(inside(text), "true"))
+            || identity.name.is_some_and(|name| is(name.of(buffer), "AssumeRoot"));
+        add(root, Protection::ROOT);
+
+        let writes = identity.kind == EventKind::Management
+            && (scanner.first(self.read_only).is_none() || any(self.read_only, &|text| text != b"true"));
+        add(writes, Protection::WRITES);
+        add(identity.kind == EventKind::Insight, Protection::INSIGHTS);
+        add(self.addenda.iter().any(|&slot| any(slot, &there)), Protection::ADDENDA);
+
+        // Insights name their API elsewhere, aggregated events have none.
+        let named = match identity.kind {
+            EventKind::Insight => true,
+            EventKind::Aggregated => source.is_some(),
+            EventKind::Other => false,
+            _ => identity.name.is_some() && source.is_some(),
+        };
+        add(!named || scanner.truncated_index(), Protection::UNCLASSIFIED);
+        reasons
+    }
+}
+
+/// The text between a string's quotes; other values as they are.
+fn inside(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text)
+}
+
+/// Whether an event source is this service, in any partition, whatever the case.
+fn service(text: &[u8], prefix: &str) -> bool {
+    if text.contains(&b'\\') {
+        let text = super::path::unescape(text);
+        return text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    }
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+impl Leaf {
+    /// The value's text in the window's buffer.
+    #[inline]
+    pub fn text(self, buffer: &[u8]) -> &[u8] {
+        buffer.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::identity::{IdentitySlots, ObjectFacts};
+    use crate::record::{Scan, ScanLimits, Span};
+
+    fn names(record: &str) -> String {
+        let mut slots = Slots::default();
+        let identity = IdentitySlots::want(&mut slots);
+        let protect = ProtectSlots::want(&mut slots);
+        let mut scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
+        assert_eq!(scanner.scan(record.as_bytes(), 0), Scan::Record { end: record.len() });
+        let span = Span { start: 0, end: u32::try_from(record.len()).unwrap() };
+        let identity = identity.read(&scanner, record.as_bytes(), span, &ObjectFacts::default());
+        protect.read(&scanner, record.as_bytes(), &identity).names().collect::<Vec<_>>().join(" ")
+    }
+
+    /// A record that nothing protects, with further members.
+    fn read(members: &str) -> String {
+        names(&format!(
+            r#"{{"eventSource":"s3.amazonaws.com","eventName":"GetObject","eventCategory":"Data","readOnly":true{members}}}"#
+        ))
+    }
+
+    fn management(members: &str) -> String {
+        names(&format!(
+            r#"{{"eventSource":"ec2.amazonaws.com","eventName":"DescribeHosts","eventCategory":"Management"{members}}}"#
+        ))
+    }
+
+    #[test]
+    fn a_successful_read_may_be_thinned() {
+        assert_eq!(read(r#","errorCode":null,"errorMessage":"","addendum":null"#), "");
+        assert_eq!(management(r#","readOnly":true"#), "");
+    }
+
+    #[test]
+    fn failures_are_protected() {
+        assert_eq!(read(r#","errorCode":"AccessDenied""#), "errors");
+        assert_eq!(read(r#","errorMessage":"Failed authentication""#), "errors");
+        assert_eq!(read(r#","errorCode":"AccessDenied","errorCode":null"#), "errors");
+        let network = r#"{"eventType":"AwsVpceEvents","eventSource":"s3.amazonaws.com","eventName":"x","errorCode":"VpceAccessDenied"}"#;
+        assert_eq!(names(network), "errors network");
+    }
+
+    #[test]
+    fn management_events_that_are_not_surely_reads_are_protected() {
+        for members in [
+            "",
+            r#","readOnly":false"#,
+            r#","readOnly":"true""#,
+            r#","readOnly":null"#,
+            r#","readOnly":false,"readOnly":true"#,
+        ] {
+            assert_eq!(management(members), "writes", "{members}");
+        }
+        assert_eq!(read(r#","readOnly":false"#), "", "a data event");
+    }
+
+    #[test]
+    fn sign_in_sts_and_root_are_protected() {
+        assert_eq!(read(r#","eventType":"AwsConsoleSignin""#), "signin");
+        assert_eq!(read(r#","eventSource":"signin.amazonaws.com""#), "signin");
+        assert_eq!(read(r#","eventSource":"s\u0074s.amazonaws.com""#), "sts");
+        assert_eq!(read(r#","eventSource":"sts.amazonaws.com.cn""#), "sts");
+        assert_eq!(read(r#","userIdentity":{"type":"Root"}"#), "root");
+        assert_eq!(read(r#","userIdentity":{"arn":"arn:aws:iam::111122223333:root"}"#), "root");
+        assert_eq!(read(r#","userIdentity":{"sessionContext":{"assumedRoot":"true"}}"#), "root");
+        assert_eq!(read(r#","userIdentity":{"sessionContext":{"assumedRoot":true}}"#), "root");
+        assert_eq!(read(r#","userIdentity":{"sessionContext":{"sessionIssuer":{"type":"Root"}}}"#), "root");
+    }
+
+    #[test]
+    fn insights_addenda_and_what_cannot_be_classified_are_protected() {
+        assert_eq!(names(r#"{"eventCategory":"Insight","insightDetails":{"state":"Start"}}"#), "insights");
+        assert_eq!(read(r#","addendum":{"reason":"UPDATED_DATA"}"#), "addenda");
+        assert_eq!(read(r#","addendum":{}"#), "addenda");
+        assert_eq!(read(r#","eventCategory":7"#), "unclassified");
+        assert_eq!(read(r#","eventCategory":"Novel""#), "unclassified");
+        assert_eq!(read(r#","eventName":"""#), "unclassified");
+        assert_eq!(names("{}"), "writes unclassified");
+        let aggregated = r#"{"eventCategory":"Aggregated","eventSource":"s3.amazonaws.com","eventId":"x"}"#;
+        assert_eq!(names(aggregated), "");
+    }
+
+    #[test]
+    fn exceptions_go_by_name() {
+        for name in Protection::exceptions() {
+            assert_eq!(Protection::by_name(name).unwrap().names().collect::<Vec<_>>(), [name]);
+        }
+        assert_eq!(Protection::by_name("signal"), None);
+        let both = Protection::ERRORS.with(Protection::STS);
+        assert_eq!(both.without(Protection::ERRORS), Protection::STS);
     }
 }

@@ -1,0 +1,206 @@
+//! A scanned record as patterns see it: AWS's fields with the edits, and what was added under the one top-level key.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use foldhash::fast::FixedState;
+
+use super::compile::{Leaves, Tie};
+use crate::record::overlay::{Overlay, Parent};
+use crate::record::{EdgeId, Kind, PathId, Record, Scanner, Segment, SlotId};
+
+/// The fields of one record.
+///
+/// Two arrays under one path (a key that repeats) count as one array: their elements are tied by position.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    buffer: &'a [u8],
+    index: &'a Scanner,
+    overlay: Option<&'a Overlay>,
+    /// The top-level key of what was added.
+    added: &'a str,
+}
+
+/// One scalar of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    text: &'a [u8],
+    /// `None`: it was added.
+    edge: Option<EdgeId>,
+}
+
+impl<'a> View<'a> {
+    /// The record a scanner has just scanned in this buffer, as AWS wrote it.
+    pub fn scanned(buffer: &'a [u8], index: &'a Scanner) -> View<'a> {
+        View { buffer, index, overlay: None, added: "" }
+    }
+
+    /// A record with what transforms did to it. `added` is the top-level key of what they add (`trailship`).
+    pub fn of(record: &'a Record<'_>, added: &'a str) -> View<'a> {
+        View { buffer: record.buffer, index: record.index, overlay: Some(record.overlay), added }
+    }
+
+    /// Shows what was added under a path until `visit` returns `false`.
+    #[cold]
+    fn each_added(&self, overlay: &'a Overlay, slot: SlotId, visit: &mut dyn FnMut(Found<'a>) -> bool) {
+        let path = self.index.slots().path(slot);
+        let Some(rest) = path.strip_prefix(self.added).and_then(|path| path.strip_prefix('.')) else {
+            return;
+        };
+        for (parent, fragment) in &overlay.added {
+            let below = match parent {
+                Parent::Root => Some(rest),
+                Parent::Account => rest.strip_prefix("account."),
+                Parent::Caller => rest.strip_prefix("caller."),
+            };
+            let Some(below) = below else { continue };
+            for leaf in &fragment.leaves {
+                let text: &'a [u8] = &leaf.value;
+                if is(&leaf.keys, below) && scalar(text) && !visit(Found { text, edge: None }) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn path(&self, leaf: Found<'a>) -> PathId {
+        leaf.edge.map_or(PathId::ROOT, |edge| self.index.edge(edge).path)
+    }
+}
+
+/// Whether the keys joined by dots are this path.
+fn is(keys: &[Box<str>], path: &str) -> bool {
+    let mut rest = Some(path);
+    for (position, key) in keys.iter().enumerate() {
+        rest = rest
+            .and_then(|rest| if position == 0 { Some(rest) } else { rest.strip_prefix('.') })
+            .and_then(|rest| rest.strip_prefix(&**key));
+    }
+    rest == Some("")
+}
+
+fn scalar(text: &[u8]) -> bool {
+    !matches!(Kind::of(text), Kind::Object | Kind::Array)
+}
+
+impl<'a> Leaves for View<'a> {
+    type Leaf = Found<'a>;
+
+    #[inline]
+    fn each(&self, slot: SlotId, visit: &mut dyn FnMut(Found<'a>) -> bool) {
+        let edited = self.overlay.filter(|overlay| !overlay.leaves_untouched());
+        for position in self.index.hits(slot) {
+            let Some(leaf) = self.index.leaves().get(position as usize) else { continue };
+            let mut text = self.buffer.get(leaf.start as usize..leaf.end as usize).unwrap_or_default();
+            if let Some(overlay) = edited {
+                if overlay.removed.binary_search(&position).is_ok() {
+                    continue;
+                }
+                if let Ok(at) = overlay.replaced.binary_search_by_key(&position, |(position, _)| *position) {
+                    text = &overlay.replaced[at].1;
+                }
+            }
+            if scalar(text) && !visit(Found { text, edge: Some(leaf.edge) }) {
+                return;
+            }
+        }
+        if let Some(overlay) = self.overlay.filter(|overlay| !overlay.added.is_empty()) {
+            self.each_added(overlay, slot, visit);
+        }
+    }
+
+    fn text(&self, leaf: Found<'a>) -> &[u8] {
+        leaf.text
+    }
+
+    fn is_tied(&self, leaf: Found<'a>) -> bool {
+        let paths = self.index.paths();
+        let mut at = paths.parent(self.path(leaf));
+        while let Some(segment) = paths.last(at) {
+            if matches!(segment, Segment::Index(_)) {
+                return true;
+            }
+            at = paths.parent(at);
+        }
+        false
+    }
+
+    fn ties(&self, leaf: Found<'a>, ties: &mut Vec<Tie>) {
+        // An array is named by a hash of the steps that lead to it: path ids may be two for one path.
+        let mut hasher = FixedState::default().build_hasher();
+        let mut segments = self.index.paths().segments(self.path(leaf)).peekable();
+        while let Some(segment) = segments.next() {
+            if let Segment::Index(index) = segment
+                && segments.peek().is_some()
+            {
+                ties.push(Tie { array: hasher.finish(), index });
+            }
+            segment.hash(&mut hasher);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::pattern::Pattern;
+    use crate::pattern::compile::{MatchScratch, PatternSet};
+    use crate::record::overlay::{Fragment, FragmentLeaf};
+    use crate::record::scan::ScanLimits;
+    use crate::record::{Identity, Slots, protect::Protection};
+
+    fn leaf(keys: &[&str], index: Option<u32>, value: &str) -> FragmentLeaf {
+        let keys = keys.iter().map(|key| Box::from(*key)).collect();
+        FragmentLeaf { keys, index, value: value.as_bytes().into() }
+    }
+
+    #[test]
+    fn edits_and_additions_are_seen_and_removed_fields_are_not() {
+        let patterns: Vec<Pattern> = [
+            r#"{"a":["new"]}"#,
+            r#"{"a":["old"]}"#,
+            r#"{"b":[{"exists":true}]}"#,
+            r#"{"trailship":{"account":{"tags":{"env":["prod"]}}}}"#,
+            r#"{"trailship.signals":["root"]}"#,
+            r#"{"trailship":{"account":{"tags":{"env":[{"exists":false}]}}}}"#,
+            r#"{"trailship":{"caller":{"tags":{"env":[{"exists":true}]}}}}"#,
+        ]
+        .iter()
+        .map(|text| Pattern::parse_json(text).unwrap())
+        .collect();
+        let mut slots = Slots::default();
+        let set = PatternSet::compile(&patterns.iter().collect::<Vec<_>>(), &mut slots);
+        let mut scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
+        let text = br#"{"a":"old","b":1}"#;
+        scanner.scan(text, 0);
+        let mut scratch = MatchScratch::default();
+        assert_eq!(set.matches(&View::scanned(text, &scanner), &mut scratch), [0b10_0110]);
+
+        let fragment = |leaves| Arc::new(Fragment { id: 0, members: Box::default(), leaves });
+        let mut overlay = Overlay {
+            replaced: vec![(0, Box::from(br#""new""# as &[u8]))],
+            removed: vec![1],
+            added: vec![
+                (Parent::Account, fragment(vec![leaf(&["tags", "env"], None, "\"prod\"")])),
+                (
+                    Parent::Root,
+                    fragment(vec![
+                        leaf(&["signals"], Some(0), "\"sts\""),
+                        leaf(&["signals"], Some(1), "\"root\""),
+                    ]),
+                ),
+            ],
+        };
+        let end = u32::try_from(text.len()).unwrap();
+        let record = Record {
+            buffer: text,
+            span: crate::record::Span { start: 0, end },
+            index: &scanner,
+            overlay: &mut overlay,
+            identity: Identity::default(),
+            protection: Protection::default(),
+        };
+        assert_eq!(set.matches(&View::of(&record, "trailship"), &mut scratch), [0b1_1001]);
+    }
+}
