@@ -6,6 +6,7 @@
 //! `transforms/README.md`.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Pattern;
 use super::predicate::{Decision, Predicate};
@@ -32,7 +33,8 @@ pub struct Family {
 pub struct Fine {
     /// The whole tag: family name, `.`, short name.
     pub tag: String,
-    /// A narrower event pattern. Both this and the predicate must hold where both are given.
+    /// A narrower event pattern, with the condition of success where the file asks for it. Both this and the
+    /// predicate must hold where both are given.
     pub pattern: Option<Pattern>,
     /// The question code answers; only `Decision::Yes` sets the tag.
     pub predicate: Option<Predicate>,
@@ -92,6 +94,8 @@ struct FineFile {
     tag: String,
     #[serde(rename = "match")]
     pattern: Option<PatternText>,
+    #[serde(default)]
+    succeeded: bool,
     predicate: Option<String>,
     #[serde(default)]
     at: Vec<String>,
@@ -106,19 +110,34 @@ enum PatternText {
 }
 
 impl PatternText {
-    /// Judges the pattern; the message names every mistake.
-    fn read(self) -> Result<Pattern, String> {
-        let pattern = match self {
-            PatternText::Json(text) => Pattern::parse_json(&text),
-            PatternText::Table(table) => {
-                Pattern::parse(&serde_json::to_value(table).map_err(|error| error.to_string())?)
+    /// Turns the text into a value, not judged yet.
+    fn value(self) -> Result<Value, String> {
+        match self {
+            PatternText::Json(text) => {
+                serde_json::from_str(&text).map_err(|error| format!("`match` is not json: {error}"))
             }
-        };
-        pattern.map_err(|errors| {
-            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            format!("`match`: {}", errors.join("; "))
-        })
+            PatternText::Table(table) => serde_json::to_value(table).map_err(|error| error.to_string()),
+        }
     }
+}
+
+/// Judges a pattern; the message names every mistake.
+fn judge(value: &Value) -> Result<Pattern, String> {
+    Pattern::parse(value).map_err(|errors| {
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        format!("`match`: {}", errors.join("; "))
+    })
+}
+
+/// Adds the condition of a call that worked: no `errorCode`, or the empty one other tools write.
+fn and_succeeded(pattern: Option<Value>) -> Result<Value, String> {
+    let mut pattern = pattern.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    let members = pattern.as_object_mut().ok_or("`match` is not an object")?;
+    if members.contains_key("errorCode") {
+        return Err("`succeeded` and an `errorCode` in `match` are one too many".to_owned());
+    }
+    members.insert("errorCode".to_owned(), serde_json::json!([{ "exists": false }, null, ""]));
+    Ok(pattern)
 }
 
 /// Reads one `family.toml`. `folder` is the folder's name, which must be the family's.
@@ -156,10 +175,14 @@ pub fn parse_family(folder: &str, text: &str) -> Result<Family, FamilyError> {
             return Err(at_fine("needs `match`, `predicate` or both".to_owned()));
         }
         let tag = format!("{}.{}", file.name, entry.tag);
-        let pattern = entry.pattern.map(PatternText::read).transpose().map_err(&rule)?;
+        let mut pattern = entry.pattern.map(PatternText::value).transpose().map_err(at_fine)?;
+        if entry.succeeded {
+            pattern = Some(and_succeeded(pattern).map_err(at_fine)?);
+        }
+        let pattern = pattern.as_ref().map(judge).transpose().map_err(at_fine)?;
         fine.push(Fine { tag, pattern, predicate, at: entry.at });
     }
-    let pattern = file.pattern.read().map_err(&rule)?;
+    let pattern = file.pattern.value().and_then(|value| judge(&value)).map_err(rule)?;
     Ok(Family {
         name: file.name,
         description: file.description,

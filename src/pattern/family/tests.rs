@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::pattern::slow::matches;
 
+mod corpus;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("transforms/signals")
 }
@@ -112,12 +114,16 @@ fn mistakes_in_a_family_are_named() {
         (&format!("{head}extra = 1"), "unknown field `extra`"),
         (&format!("{head}[[fine]]\ntag = \"T\"\nmatch = {{}}"), "lower-case"),
         (&format!("{head}[[fine]]\ntag = \"t\""), "needs `match`, `predicate` or both"),
+        (
+            &format!("{head}[[fine]]\ntag = \"t\"\nsucceeded = true\nmatch = {{ errorCode = [\"x\"] }}"),
+            "one too many",
+        ),
         (&format!("{head}[[fine]]\ntag = \"t\"\npredicate = \"cidr_any\""), "go together"),
         (
             &format!("{head}[[fine]]\ntag = \"t\"\npredicate = \"cidr\"\nat = [\"a\"]"),
             "unknown predicate `cidr`; known",
         ),
-        (&format!("{head}[[fine]]\ntag = \"t\"\nmatch = \"{{\""), "`match`: not valid json"),
+        (&format!("{head}[[fine]]\ntag = \"t\"\nmatch = \"{{\""), "`match` is not json"),
     ] {
         let message = parse_family("x", text).unwrap_err().to_string();
         assert!(message.contains(expected), "{message} should contain {expected}");
