@@ -1,0 +1,207 @@
+//! The workers: CPU work runs window by window, start to end, on one thread of a pool sized to the cores.
+//!
+//! Each pipeline has a lane of its own, taken in turn, so that one pipeline's backlog does not hold up another. A job
+//! that finds no memory is parked in its lane, which rests until memory comes back.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::hands::Hands;
+use super::job::{Job, Ran};
+use super::line::Pipeline;
+use crate::encode::packer::Due;
+
+/// How long a worker whose lanes all rest sleeps before it looks again, should a notice have been lost.
+const REST: Duration = Duration::from_millis(20);
+
+#[derive(Default)]
+struct Lane {
+    fresh: VecDeque<Job>,
+    parked: VecDeque<Job>,
+    resting: bool,
+}
+
+#[derive(Default)]
+struct State {
+    lanes: Vec<Lane>,
+    next: usize,
+    busy: usize,
+    stopping: bool,
+    abandoned: bool,
+}
+
+/// The pool. Shared by sources (which push), workers, and whoever frees memory.
+pub struct Pool {
+    pipelines: Vec<Arc<Pipeline>>,
+    state: Mutex<State>,
+    ready: Condvar,
+    /// How often memory came back: a job that was refused before the last time is tried again at once.
+    freed: AtomicU64,
+}
+
+impl Pool {
+    /// A pool with a lane for each pipeline, in order; no workers yet.
+    pub fn new(pipelines: Vec<Arc<Pipeline>>) -> Arc<Pool> {
+        let lanes = pipelines.iter().map(|_| Lane::default()).collect();
+        let state = Mutex::new(State { lanes, ..State::default() });
+        Arc::new(Pool { pipelines, state, ready: Condvar::new(), freed: AtomicU64::new(0) })
+    }
+
+    /// Adds work to a pipeline's lane.
+    pub fn push(&self, lane: usize, jobs: impl IntoIterator<Item = Job>) {
+        let mut state = self.lock();
+        if state.stopping {
+            // The jobs are dropped after the lock is gone: their deliveries fail and are lent again by the next run.
+            drop(state);
+            return;
+        }
+        if let Some(lane) = state.lanes.get_mut(lane) {
+            lane.fresh.extend(jobs);
+        }
+        drop(state);
+        self.ready.notify_all();
+    }
+
+    /// Memory came back. Called wherever a permit is dropped, so it must not lock.
+    pub fn freed(&self) {
+        self.freed.fetch_add(1, Ordering::AcqRel);
+        self.ready.notify_all();
+    }
+
+    /// Sends every open chunk that is old enough, or all of them. Called now and then.
+    pub fn send_due(&self, hands: &mut Hands, due: impl Fn(&Pipeline, usize) -> Option<Due>) {
+        for pipeline in &self.pipelines {
+            for (number, line) in pipeline.sinks.iter().enumerate() {
+                if let Some(due) = due(pipeline, number) {
+                    for chunk in line.packer.due(due) {
+                        line.packer.send(chunk, &mut hands.compressor);
+                    }
+                }
+            }
+        }
+    }
+
+    /// No new work: jobs that were not begun are given back; workers end when what was begun is done.
+    pub fn stop(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        let fresh: Vec<_> = state.lanes.iter_mut().flat_map(|lane| std::mem::take(&mut lane.fresh)).collect();
+        drop(state);
+        drop(fresh);
+        self.ready.notify_all();
+    }
+
+    /// Gives up what is parked, too: the deadline of a stop has passed.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        (state.stopping, state.abandoned) = (true, true);
+        let parked: Vec<_> = state.lanes.iter_mut().flat_map(|lane| std::mem::take(&mut lane.parked)).collect();
+        drop(state);
+        drop(parked);
+        self.ready.notify_all();
+    }
+
+    /// Whether nothing is waiting and nobody is working.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.busy == 0 && state.lanes.iter().all(|lane| lane.fresh.is_empty() && lane.parked.is_empty())
+    }
+
+    /// A worker's life. Returns when the pool was stopped and everything begun is done.
+    pub fn work(&self, mut hands: Hands) {
+        let mut state = self.lock();
+        loop {
+            let epoch = self.freed.load(Ordering::Acquire);
+            if let Some((lane, job)) = pick(&mut state) {
+                state.busy += 1;
+                drop(state);
+                let parked = self.run(job, &mut hands);
+                state = self.lock();
+                state.busy -= 1;
+                if let Some(job) = parked {
+                    if state.abandoned {
+                        drop(state);
+                        drop(job);
+                        state = self.lock();
+                    } else if let Some(lane) = state.lanes.get_mut(lane) {
+                        lane.parked.push_front(job);
+                        lane.resting = self.freed.load(Ordering::Acquire) == epoch;
+                    }
+                }
+                continue;
+            }
+            let rests = state.lanes.iter().any(|lane| lane.resting);
+            if !rests {
+                let done = state.lanes.iter().all(|lane| lane.parked.is_empty());
+                let stopping = state.stopping;
+                drop(state);
+                hands.rest();
+                self.send_due(&mut hands, |pipeline, sink| {
+                    pipeline.sinks[sink].packer.packing().when_idle.then_some(Due::All)
+                });
+                state = self.lock();
+                if stopping && done {
+                    return;
+                }
+                if state.lanes.iter().any(Lane::runnable) || state.stopping != stopping {
+                    continue;
+                }
+                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                if self.freed.load(Ordering::Acquire) == epoch {
+                    state = self.ready.wait_timeout(state, REST).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                for lane in &mut state.lanes {
+                    lane.resting = false;
+                }
+            }
+        }
+    }
+
+    /// Runs a job until it is done (`None`) or finds no memory. A panic in it fails its delivery, and the worker lives.
+    fn run(&self, job: Job, hands: &mut Hands) -> Option<Job> {
+        let address = job.address();
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(hands)));
+        match ran {
+            Ok(Ran::Done) => None,
+            Ok(Ran::NoMemory(job)) => {
+                // Whoever waits for memory cuts the age of what is being packed short, the oldest first.
+                self.send_due(hands, |_, _| Some(Due::Oldest));
+                Some(*job)
+            }
+            Err(_) => {
+                tracing::error!(object = %address, "a bug: the worker panicked in this object; its delivery failed and is lent again");
+                hands.start_over();
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lane {
+    fn runnable(&self) -> bool {
+        !self.resting && !(self.fresh.is_empty() && self.parked.is_empty())
+    }
+}
+
+/// The next job: lanes in turn, what is parked before what is fresh.
+fn pick(state: &mut State) -> Option<(usize, Job)> {
+    let lanes = state.lanes.len();
+    for step in 0..lanes {
+        let number = (state.next + step) % lanes;
+        let lane = &mut state.lanes[number];
+        if lane.runnable()
+            && let Some(job) = lane.parked.pop_front().or_else(|| lane.fresh.pop_front())
+        {
+            state.next = number + 1;
+            return Some((number, job));
+        }
+    }
+    None
+}

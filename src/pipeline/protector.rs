@@ -1,0 +1,84 @@
+//! Protection, evaluated on every record before any transform: the engine's, whether or not anything is configured.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::pattern::Pattern;
+use crate::pattern::compile::{MatchScratch, PatternSet};
+use crate::record::protect::{ProtectSlots, Protection};
+use crate::record::{Record, Slots};
+
+/// What is protected beyond the built-in reasons, and what is excepted.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// `[protect] also`.
+    pub also: Vec<Pattern>,
+    /// `[protect] except`, the reasons.
+    pub except_reasons: Protection,
+    /// `[protect] except`, the signal families, by number; bit by bit.
+    pub except_families: u64,
+    /// `[protect] except`, the patterns.
+    pub except: Vec<Pattern>,
+}
+
+/// Judges records.
+#[derive(Debug)]
+pub struct Protector {
+    slots: ProtectSlots,
+    set: PatternSet,
+    families: usize,
+    also: usize,
+    except_reasons: Protection,
+    except_families: u64,
+    excepted: AtomicU64,
+}
+
+impl Protector {
+    /// A protector over the shipped `families` (at most 64), in their order.
+    pub fn build(families: &[Pattern], settings: &Settings, slots: &mut Slots) -> Protector {
+        let all: Vec<&Pattern> = families.iter().take(64).chain(&settings.also).chain(&settings.except).collect();
+        Protector {
+            slots: ProtectSlots::want(slots),
+            set: PatternSet::compile(&all, slots),
+            families: families.len().min(64),
+            also: settings.also.len(),
+            except_reasons: settings.except_reasons,
+            except_families: settings.except_families,
+            excepted: AtomicU64::new(0),
+        }
+    }
+
+    /// Sets the record's protection and the families it belongs to.
+    pub fn judge(&self, record: &mut Record<'_>, matching: &mut MatchScratch) {
+        let mut reasons = self.slots.read(record);
+        let matched = self.set.matches(&*record, matching);
+        let first = matched.first().copied().unwrap_or(0);
+        let families = if self.families == 64 { first } else { first & ((1 << self.families) - 1) };
+        if families & !self.except_families != 0 {
+            reasons = reasons.with(Protection::SIGNAL);
+        }
+        let mut excepted = self.except_reasons.any() && reasons.without(self.except_reasons) != reasons;
+        reasons = reasons.without(self.except_reasons);
+        if self.set.len() > self.families {
+            let held = |range: std::ops::Range<usize>| {
+                range.into_iter().any(|bit| matched.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1))
+            };
+            if held(self.families + self.also..self.set.len()) {
+                excepted |= reasons.any();
+                reasons = Protection::default();
+            }
+            if held(self.families..self.families + self.also) {
+                reasons = reasons.with(Protection::ALSO);
+            }
+        }
+        if excepted && !reasons.any() {
+            self.excepted.fetch_add(1, Ordering::Relaxed);
+        }
+        record.families = families;
+        record.protection = reasons;
+    }
+
+    /// Records that only an exception took out of protection, since the start.
+    pub fn excepted(&self) -> u64 {
+        self.excepted.load(Ordering::Relaxed)
+    }
+}
