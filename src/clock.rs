@@ -31,6 +31,16 @@ impl Timestamp {
     }
 }
 
+/// RFC 3339, UTC, whole seconds.
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::Timestamp::from_second(self.seconds()) {
+            Ok(time) => write!(formatter, "{time}"),
+            Err(_) => formatter.write_str("out of range"),
+        }
+    }
+}
+
 /// Where the time comes from: the system, or a test's hand.
 #[derive(Clone, Debug)]
 pub enum Clock {

@@ -148,4 +148,6 @@ pub struct Record<'a> {
     pub identity: Identity,
     /// Why no rule may thin it; empty: it may be.
     pub protection: protect::Protection,
+    /// The shipped signal families it belongs to, by name: bit `n` is family `n`.
+    pub families: u64,
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::ack::{DeliveryId, Verdict};
 use crate::clock::Timestamp;
+use crate::pattern::compile::MatchScratch;
 use crate::record::Record;
 
 /// What a transform decided about one record.
@@ -41,6 +42,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// Records to add, each one JSON object; they take a share of the same delivery and pass through the transforms that follow.
     pub added: &'a mut Vec<Bytes>,
+    /// Memory for matching patterns.
+    pub matching: &'a mut MatchScratch,
 }
 
 /// Changes, drops, adds or rejects records. No waiting, no I/O, no clock but the one it is given. Shared by threads.

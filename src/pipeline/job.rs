@@ -11,13 +11,18 @@ use super::books::Books;
 use super::budget::{Kind, Permit};
 use super::hands::{Hands, Place};
 use super::line::Pipeline;
+use super::origin;
 use super::outcomes::{Answer, Outcome, answer, partition_hash};
 use super::refused::Refused;
 use crate::ack::{Ack, Note, Verdict};
+use crate::clock::Timestamp;
 use crate::decode::{Decode, Input, Item};
+use crate::encode::Encoder;
+use crate::encode::compress::Compressor;
 use crate::encode::packer::Chunk;
 use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
+use crate::sink::template::PartitionCache;
 use crate::source::{Body, Delivery};
 use crate::transform::{Context, Decision};
 
@@ -79,7 +84,7 @@ pub struct Job {
     stored: Stored,
     decode: Decode,
     buffer: Vec<u8>,
-    /// Bytes at the front of the buffer that the window before did not use up.
+    /// What the buffer may hold.
     permit: Option<Permit>,
     window: u32,
     in_window: bool,
@@ -91,6 +96,10 @@ pub struct Job {
     failed: bool,
     rejected: bool,
     overdrawn: bool,
+    /// What the object's address says, for records that do not say it themselves.
+    facts: ObjectFacts,
+    /// The time when the window was begun.
+    now: Timestamp,
 }
 
 /// Why a delivery cannot be worked on further.
@@ -106,6 +115,7 @@ impl Job {
     pub fn new(pipeline: Arc<Pipeline>, delivery: Delivery, ack: Ack) -> Job {
         let remembered = pipeline.outcomes.recall(ack.key());
         let sinks = pipeline.sinks.len();
+        let facts = ObjectFacts::of(&delivery.origin);
         Job {
             decode: Decode::new(pipeline.limits),
             ack: Some(ack),
@@ -123,6 +133,8 @@ impl Job {
             failed: false,
             rejected: false,
             overdrawn: false,
+            facts,
+            now: pipeline.clock.now(),
             pipeline,
         }
     }
@@ -188,7 +200,11 @@ impl Job {
                 let least = self.pipeline.budget.try_take(self.pipeline.account, Kind::Body, takes);
                 let permit = match least {
                     Some(permit) => permit,
-                    None => self.pipeline.budget.try_take(self.pipeline.account, Kind::Body, wants).ok_or(Halt::NoMemory)?,
+                    None => self
+                        .pipeline
+                        .budget
+                        .try_take(self.pipeline.account, Kind::Body, wants)
+                        .ok_or(Halt::NoMemory)?,
                 };
                 (Vec::with_capacity(permit.bytes()), permit)
             }
@@ -211,7 +227,11 @@ impl Job {
                 }
             }
             buffer.truncate(length);
-            let unchanged = if length == size { check(&file) } else { Err(format!("its size changed from {size} bytes while it was read")) };
+            let unchanged = if length == size {
+                check(&file)
+            } else {
+                Err(format!("its size changed from {size} bytes while it was read"))
+            };
             Ok((file, unchanged))
         })();
         match read {
@@ -231,7 +251,9 @@ impl Job {
     }
 
     fn open_steps(&mut self) -> Result<(), Halt> {
-        let Stored::Unopened(body) = std::mem::replace(&mut self.stored, Stored::Unopened(Body::Bytes(Bytes::new()))) else {
+        let Stored::Unopened(body) =
+            std::mem::replace(&mut self.stored, Stored::Unopened(Body::Bytes(Bytes::new())))
+        else {
             return Ok(());
         };
         self.stored = match body {
@@ -239,7 +261,8 @@ impl Job {
             Body::Stream(from) => Stored::Steps { from, check: None },
             Body::File { path, check, .. } => {
                 let opened = File::open(&path).and_then(|file| Ok((file.try_clone()?, file)));
-                let (file, same) = opened.map_err(|error| Halt::Fail(Note::Changed(format!("opening it: {error}"))))?;
+                let (file, same) =
+                    opened.map_err(|error| Halt::Fail(Note::Changed(format!("opening it: {error}"))))?;
                 check(&file).map_err(|changed| Halt::Fail(Note::Changed(changed)))?;
                 Stored::Steps { from: Box::new(file), check: Some((same, check)) }
             }
@@ -250,7 +273,8 @@ impl Job {
     /// Whether the file is still the one that was lent, at the end of reading it.
     fn check(&self) -> Result<(), Halt> {
         match &self.stored {
-            Stored::Whole { check: Some((file, check)), .. } | Stored::Steps { check: Some((file, check)), .. } => {
+            Stored::Whole { check: Some((file, check)), .. }
+            | Stored::Steps { check: Some((file, check)), .. } => {
                 check(file).map_err(|changed| Halt::Fail(Note::Changed(changed)))
             }
             _ => Ok(()),
@@ -278,7 +302,9 @@ impl Job {
                 Some(permit) => permit.try_grow(takes - holds) || permit.try_grow(wants - holds),
                 none => {
                     let (budget, account) = (&self.pipeline.budget, self.pipeline.account);
-                    *none = budget.try_take(account, Kind::Window, takes).or_else(|| budget.try_take(account, Kind::Window, wants));
+                    *none = budget
+                        .try_take(account, Kind::Window, takes)
+                        .or_else(|| budget.try_take(account, Kind::Window, wants));
                     none.is_some()
                 }
             };
@@ -299,6 +325,7 @@ impl Job {
             return Err(Halt::Fail(Note::Incomplete));
         }
         self.in_window = true;
+        self.now = self.pipeline.clock.now();
         Ok(())
     }
 
@@ -339,7 +366,7 @@ impl Job {
                         self.books.rejected += 1;
                     }
                     self.refused.damage(&damage, bytes.of(buffer), more);
-                    self.store_refused_when_many();
+                    self.store_refused(false);
                 }
                 Item::WindowEnd => return Ok(true),
                 Item::End => return Ok(false),
@@ -370,7 +397,7 @@ impl Job {
         let mut record = Record {
             buffer,
             span,
-            identity: pipeline.identity.read(&hands.scanner, buffer, span, &self.origin),
+            identity: pipeline.identity.read(&hands.scanner, buffer, span, &self.facts),
             index: &hands.scanner,
             overlay: &mut hands.overlay,
             protection: Protection::default(),
@@ -379,7 +406,8 @@ impl Job {
         pipeline.protector.judge(&mut record, &mut hands.matching);
         let mut added = Vec::new();
         let delivery = self.ack.as_ref().map(Ack::id).unwrap_or_default();
-        let mut context = Context { delivery, now: hands.tools.now, added: &mut added, matching: &mut hands.matching };
+        let mut context =
+            Context { delivery, now: self.now, added: &mut added, matching: &mut hands.matching };
         let mut ended = None;
         for (at, this) in pipeline.steps.iter().enumerate().skip(step) {
             let decision = this.transform.apply(&mut record, &mut context);
@@ -390,8 +418,27 @@ impl Job {
                 break;
             }
         }
-        if let Some((at, decision)) = &ended {
-            match decision {
+        match &ended {
+            None => {
+                let marks = self.decode.marks();
+                if pipeline.origin || marks.any() {
+                    origin::add(&mut record, &self.origin, number, marks);
+                }
+                self.books.offered += 1;
+                let mut packing = Packing {
+                    encoders: &mut hands.encoders,
+                    partitions: &mut hands.partitions,
+                    places: &mut hands.places,
+                    compressor: &mut hands.compressor,
+                };
+                let routed = if pipeline.routes.is_empty() {
+                    0
+                } else {
+                    pipeline.routes.matches(&record, &mut hands.matching).first().copied().unwrap_or(0)
+                };
+                self.offer(&pipeline, &record, &mut packing, routed, number);
+            }
+            Some((at, decision)) => match decision {
                 Decision::Keep => {}
                 Decision::Filter => self.books.filtered += 1,
                 Decision::Sample => self.books.sampled += 1,
@@ -399,20 +446,263 @@ impl Job {
                 Decision::RollUp => self.books.rolled_up += 1,
                 Decision::Reject(reason) => {
                     self.books.rejected += 1;
-                    let offset = self.decode.offset(span);
-                    self.refused.record(&pipeline.steps[*at].name, None, reason, &record, pipeline.token, offset, number);
+                    let (stage, offset) = (&pipeline.steps[*at].name, self.decode.offset(span));
+                    self.refused.record(stage, None, reason, &record, pipeline.token, offset, number);
                 }
-            }
-        } else {
-            if self.pipeline.origin || self.decode.marks().any() {
-                self.refused.origin(&mut record, &self.origin, number, self.decode.marks());
-            }
-            self.offer(&pipeline, record, hands_for_sinks(hands), number);
+            },
         }
         if !added.is_empty() {
             let after = ended.map_or(pipeline.steps.len(), |(at, _)| at + 1);
             self.added(hands, added, number, after);
         }
-        self.store_refused_when_many();
+        self.store_refused(false);
     }
+
+    /// Records that a transform made; they belong to the same delivery and pass through what follows.
+    fn added(&mut self, hands: &mut Hands, added: Vec<Bytes>, number: u64, step: usize) {
+        for text in added {
+            self.books.added += 1;
+            match hands.scanner.scan(&text, 0) {
+                Scan::Record { end } if end == text.len() => {
+                    let end = u32::try_from(end).unwrap_or(u32::MAX);
+                    self.record(hands, &text, Span { start: 0, end }, number, step);
+                }
+                _ => {
+                    debug_assert!(false, "a transform added what is not one JSON object");
+                    self.books.rejected += 1;
+                    self.refused.text(
+                        "added",
+                        "a transform added what is not one JSON object",
+                        &text,
+                        number,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Hands a record to every sink whose `match` it passes.
+    fn offer(
+        &mut self,
+        pipeline: &Pipeline,
+        record: &Record<'_>,
+        hands: &mut Packing<'_>,
+        routed: u64,
+        number: u64,
+    ) {
+        let mut anywhere = false;
+        for (sink, line) in pipeline.sinks.iter().enumerate() {
+            if line.route.is_some_and(|bit| routed >> bit & 1 == 0) {
+                self.books.sink(sink).not_matched += 1;
+                continue;
+            }
+            anywhere = true;
+            let partition = match &line.partitions {
+                Some(partitions) => partitions.partition(record, &mut hands.partitions[line.global]),
+                None => &pipeline.nowhere,
+            };
+            let at = self.place(hands.places, sink, partition);
+            let place = &mut hands.places[at];
+            let ordinal = place.ordinal;
+            if !self.remembered.is_empty() {
+                match answer(&self.remembered, sink, self.window, partition_hash(partition), ordinal) {
+                    Some(Answer::Delivered) => {
+                        self.end_share(line, place);
+                        place.ordinal += 1;
+                        self.books.sink(sink).delivered += 1;
+                        continue;
+                    }
+                    Some(Answer::Refused(reason)) => {
+                        self.end_share(line, place);
+                        place.ordinal += 1;
+                        self.books.sink(sink).rejected += 1;
+                        let offset = self.decode.offset(record.span);
+                        self.refused.record(
+                            "sink",
+                            Some(&line.name),
+                            reason,
+                            record,
+                            pipeline.token,
+                            offset,
+                            number,
+                        );
+                        continue;
+                    }
+                    None => {}
+                }
+            }
+            let estimate = (record.span.end - record.span.start) as usize + 1024;
+            let mut chunk = match place.chunk.take() {
+                Some(mut chunk) if !line.packer.full(&chunk) && line.packer.room(&mut chunk, estimate) => {
+                    chunk
+                }
+                Some(chunk) => {
+                    self.send(line, place, chunk, hands.compressor);
+                    self.begin(line, place)
+                }
+                None => self.begin(line, place),
+            };
+            let before = chunk.body.len();
+            hands.encoders[line.shape].encode(record, &mut chunk.body);
+            chunk.body.push(b'\n');
+            let length = chunk.body.len() - before;
+            if !chunk.appended(length, line.packer.packing().lengths) {
+                self.overdrawn = true;
+            }
+            place.ordinal += 1;
+            place.chunk = Some(chunk);
+        }
+        if !anywhere {
+            self.books.unrouted += 1;
+        }
+    }
+
+    /// Finds this worker's place for a sink and partition, or makes one.
+    fn place(&mut self, places: &mut Vec<Place>, sink: usize, partition: &Arc<str>) -> usize {
+        let here = |place: &Place| {
+            place.sink == sink && (Arc::ptr_eq(&place.partition, partition) || place.partition == *partition)
+        };
+        if let Some(at) = places.iter().position(here) {
+            return at;
+        }
+        let mine = |(at, other, _): &(usize, Arc<str>, u32)| *at == sink && other == partition;
+        let ordinal = match self.ordinals.iter().position(mine) {
+            Some(at) => self.ordinals.swap_remove(at).2,
+            None => 0,
+        };
+        places.push(Place {
+            sink,
+            partition: partition.clone(),
+            chunk: None,
+            first: 0,
+            share_ordinal: ordinal,
+            ordinal,
+        });
+        places.len() - 1
+    }
+
+    /// Takes a chunk to write into, and remembers where this window's part of it begins.
+    fn begin(&mut self, line: &super::line::SinkLine, place: &mut Place) -> Chunk {
+        let mut chunk = match line.packer.check_out(&place.partition, self.now) {
+            Some(chunk) => chunk,
+            None => {
+                self.overdrawn = true;
+                line.packer.check_out_anyway(&place.partition, self.now)
+            }
+        };
+        if !line.packer.room(&mut chunk, 1024) {
+            self.overdrawn = true;
+        }
+        (place.first, place.share_ordinal) = (chunk.records, place.ordinal);
+        chunk
+    }
+
+    /// This window's part of the chunk ends here.
+    fn end_share(&self, line: &super::line::SinkLine, place: &mut Place) {
+        if let (Some(mut chunk), Some(ack)) = (place.chunk.take(), &self.ack) {
+            chunk.share(ack, place.first, self.window, place.share_ordinal);
+            line.packer.check_in(chunk);
+        }
+    }
+
+    fn send(
+        &self,
+        line: &super::line::SinkLine,
+        place: &Place,
+        mut chunk: Chunk,
+        compressor: &mut Compressor,
+    ) {
+        if let Some(ack) = &self.ack {
+            chunk.share(ack, place.first, self.window, place.share_ordinal);
+        }
+        line.packer.send(chunk, compressor);
+    }
+
+    /// Checks in every chunk this worker was writing into, with this window's share of each.
+    fn put_down(&mut self, hands: &mut Hands) {
+        let pipeline = self.pipeline.clone();
+        for mut place in hands.places.drain(..) {
+            let line = &pipeline.sinks[place.sink];
+            match place.chunk.take() {
+                Some(chunk) if line.packer.full(&chunk) => {
+                    self.send(line, &place, chunk, &mut hands.compressor)
+                }
+                chunk => {
+                    place.chunk = chunk;
+                    self.end_share(line, &mut place);
+                }
+            }
+            if place.ordinal > 0 {
+                self.ordinals.push((place.sink, place.partition, place.ordinal));
+            }
+        }
+    }
+
+    /// The window is used up: its shares are in the chunks, its books are entered.
+    fn end_window(&mut self, hands: &mut Hands) {
+        self.put_down(hands);
+        self.store_refused(true);
+        self.ordinals.clear();
+        self.in_window = false;
+        self.window += 1;
+        let sinks = self.books.sinks.len();
+        let books = std::mem::replace(&mut self.books, Books::with_sinks(sinks));
+        if let Some(ack) = &self.ack {
+            ack.enter(&books);
+        }
+    }
+
+    /// Stores what was refused, when it is much or the window ends. Where it cannot be stored, the delivery fails.
+    fn store_refused(&mut self, all: bool) {
+        if self.refused.is_empty() || !(all || self.refused.is_much()) {
+            return;
+        }
+        self.rejected = true;
+        if let Err(error) = self.refused.store(&self.pipeline, &self.origin) {
+            self.failed = true;
+            if let Some(ack) = &self.ack {
+                ack.note(Note::Why(error.to_string()));
+            }
+        }
+    }
+
+    /// The delivery's own share ends.
+    fn end(mut self, hands: &mut Hands, note: Note) -> Ran {
+        if matches!(note, Note::Incomplete | Note::Changed(_)) {
+            self.refused = Refused::default();
+        }
+        self.end_window(hands);
+        let summary = self.decode.summary();
+        let verdict = match (self.failed, self.rejected) {
+            (true, _) => Verdict::Failed,
+            (false, true) => Verdict::Rejected,
+            (false, false) => Verdict::Delivered,
+        };
+        self.pipeline.count(|totals| {
+            totals.stored_bytes += summary.stored_bytes;
+            totals.bytes += summary.bytes;
+            totals.later_members += u64::from(summary.members > 1);
+        });
+        if let Some(permit) = self.permit.take() {
+            hands.spare_window = Some((std::mem::take(&mut self.buffer), permit));
+        }
+        if let Stored::Whole { bytes: Held::Own(bytes, permit), .. } = self.stored {
+            hands.spare_body = Some((bytes, permit));
+        }
+        if let Some(ack) = self.ack.take() {
+            if note != Note::None {
+                ack.note(note);
+            }
+            ack.settle(verdict);
+        }
+        Ran::Done
+    }
+}
+
+/// What encoding needs of a worker's hands while the record still borrows the rest.
+struct Packing<'a> {
+    encoders: &'a mut [Encoder],
+    partitions: &'a mut [PartitionCache],
+    places: &'a mut Vec<Place>,
+    compressor: &'a mut Compressor,
 }

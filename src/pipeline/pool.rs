@@ -97,7 +97,8 @@ impl Pool {
     pub fn abandon(&self) {
         let mut state = self.lock();
         (state.stopping, state.abandoned) = (true, true);
-        let parked: Vec<_> = state.lanes.iter_mut().flat_map(|lane| std::mem::take(&mut lane.parked)).collect();
+        let parked: Vec<_> =
+            state.lanes.iter_mut().flat_map(|lane| std::mem::take(&mut lane.parked)).collect();
         drop(state);
         drop(parked);
         self.ready.notify_all();

@@ -35,7 +35,8 @@ pub struct Protector {
 impl Protector {
     /// A protector over the shipped `families` (at most 64), in their order.
     pub fn build(families: &[Pattern], settings: &Settings, slots: &mut Slots) -> Protector {
-        let all: Vec<&Pattern> = families.iter().take(64).chain(&settings.also).chain(&settings.except).collect();
+        let all: Vec<&Pattern> =
+            families.iter().take(64).chain(&settings.also).chain(&settings.except).collect();
         Protector {
             slots: ProtectSlots::want(slots),
             set: PatternSet::compile(&all, slots),
@@ -60,7 +61,9 @@ impl Protector {
         reasons = reasons.without(self.except_reasons);
         if self.set.len() > self.families {
             let held = |range: std::ops::Range<usize>| {
-                range.into_iter().any(|bit| matched.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1))
+                range
+                    .into_iter()
+                    .any(|bit| matched.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1))
             };
             if held(self.families + self.also..self.set.len()) {
                 excepted |= reasons.any();
