@@ -2,13 +2,6 @@
 
 pub mod books;
 pub mod budget;
-pub mod hands;
-pub mod job;
-pub mod line;
-pub mod origin;
 pub mod outcomes;
-pub mod pool;
-pub mod protector;
-pub mod refused;
 pub mod rejects;
 pub mod runner;

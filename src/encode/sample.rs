@@ -27,6 +27,7 @@ pub(super) fn with_record<T>(
         overlay,
         identity,
         protection: crate::record::protect::Protection::default(),
+        families: 0,
     })
 }
 

@@ -200,6 +200,7 @@ mod tests {
             overlay: &mut overlay,
             identity: Identity::default(),
             protection: Protection::default(),
+            families: 0,
         };
         assert_eq!(set.matches(&View::of(&record, "trailship"), &mut scratch), [0b1_1001]);
     }

@@ -12,6 +12,7 @@ use crate::record::overlay::Overlay;
 use crate::record::scan::ScanLimits;
 use crate::record::{Scanner, Slots};
 use crate::sink::template::PartitionCache;
+use crate::transform::Local;
 
 /// Everything a worker reuses from job to job.
 pub struct Hands {
@@ -27,6 +28,8 @@ pub struct Hands {
     pub encoders: Vec<Encoder>,
     /// Partitions seen lately, one cache for each sink of the program.
     pub partitions: Vec<PartitionCache>,
+    /// What each transform of the program keeps on this thread.
+    pub locals: Vec<Local>,
     /// Compresses payloads.
     pub compressor: Compressor,
     /// Open chunks this worker is writing into, of the current window.
@@ -49,6 +52,8 @@ pub struct Setup {
     pub shapes: Vec<Arc<Shape>>,
     /// How many sinks the program has, all pipelines together.
     pub sinks: usize,
+    /// How many transforms the program has, all pipelines together.
+    pub steps: usize,
 }
 
 /// An open chunk in use by this worker, or the memory that there was one.
@@ -79,6 +84,7 @@ impl Hands {
             matching: MatchScratch::default(),
             encoders,
             partitions,
+            locals: (0..setup.steps).map(|_| Local::default()).collect(),
             compressor: Compressor::default(),
             places: Vec::new(),
             spare_window: None,

@@ -20,6 +20,8 @@ use crate::decode::{Decode, Input, Item};
 use crate::encode::Encoder;
 use crate::encode::compress::Compressor;
 use crate::encode::packer::Chunk;
+use crate::pattern::view::View;
+use crate::record::identity::{Account, ObjectFacts};
 use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
 use crate::sink::template::PartitionCache;
@@ -115,7 +117,8 @@ impl Job {
     pub fn new(pipeline: Arc<Pipeline>, delivery: Delivery, ack: Ack) -> Job {
         let remembered = pipeline.outcomes.recall(ack.key());
         let sinks = pipeline.sinks.len();
-        let facts = ObjectFacts::of(&delivery.origin);
+        let account = delivery.origin.account.as_ref().and_then(|account| Account::parse(account.as_bytes()));
+        let facts = ObjectFacts { account };
         Job {
             decode: Decode::new(pipeline.limits),
             ack: Some(ack),
@@ -406,10 +409,16 @@ impl Job {
         pipeline.protector.judge(&mut record, &mut hands.matching);
         let mut added = Vec::new();
         let delivery = self.ack.as_ref().map(Ack::id).unwrap_or_default();
-        let mut context =
-            Context { delivery, now: self.now, added: &mut added, matching: &mut hands.matching };
         let mut ended = None;
         for (at, this) in pipeline.steps.iter().enumerate().skip(step) {
+            let mut context = Context {
+                delivery,
+                now: self.now,
+                field: &pipeline.field,
+                added: &mut added,
+                matching: &mut hands.matching,
+                local: &mut hands.locals[this.global],
+            };
             let decision = this.transform.apply(&mut record, &mut context);
             // Whatever a transform thinks, a protected record is never thinned.
             let thins = matches!(decision, Decision::Sample | Decision::RollUp);
@@ -434,7 +443,12 @@ impl Job {
                 let routed = if pipeline.routes.is_empty() {
                     0
                 } else {
-                    pipeline.routes.matches(&record, &mut hands.matching).first().copied().unwrap_or(0)
+                    pipeline
+                        .routes
+                        .matches(&View::of(&record, &pipeline.field), &mut hands.matching)
+                        .first()
+                        .copied()
+                        .unwrap_or(0)
                 };
                 self.offer(&pipeline, &record, &mut packing, routed, number);
             }

@@ -20,6 +20,8 @@ use crate::transform::AnyTransform;
 pub struct Step {
     /// As configured; also the stage of its rejects.
     pub name: Arc<str>,
+    /// Its number in the program: which of a worker's locals is its own.
+    pub global: usize,
     /// What it does.
     pub transform: AnyTransform,
 }
@@ -50,6 +52,8 @@ pub struct Pipeline {
     pub account: AccountId,
     /// The budget.
     pub budget: Budget,
+    /// The top-level key of what is added (`trailship`).
+    pub field: Arc<str>,
     /// What records are.
     pub identity: IdentitySlots,
     /// Where a live credential may stand: `responseElements.credentials.sessionToken`.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pattern::Pattern;
 use crate::pattern::compile::{MatchScratch, PatternSet};
+use crate::pattern::view::View;
 use crate::record::protect::{ProtectSlots, Protection};
 use crate::record::{Record, Slots};
 
@@ -50,8 +51,8 @@ impl Protector {
 
     /// Sets the record's protection and the families it belongs to.
     pub fn judge(&self, record: &mut Record<'_>, matching: &mut MatchScratch) {
-        let mut reasons = self.slots.read(record);
-        let matched = self.set.matches(&*record, matching);
+        let mut reasons = self.slots.read(record.index, record.buffer, &record.identity);
+        let matched = self.set.matches(&View::scanned(record.buffer, record.index), matching);
         let first = matched.first().copied().unwrap_or(0);
         let families = if self.families == 64 { first } else { first & ((1 << self.families) - 1) };
         if families & !self.except_families != 0 {
