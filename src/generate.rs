@@ -9,6 +9,7 @@
 //! [`Generator`] lends one object after the other without a disk; [`write_tree`] writes them in the layout of a
 //! bucket. Every object comes with its [`Facts`], so a test knows which event ids exist.
 
+mod callers;
 mod catalog;
 mod chance;
 mod flow;
@@ -52,7 +53,7 @@ pub struct Options {
     pub profile: Profile,
     /// JSON bytes to make in total, before compression; the last object may go past it.
     pub bytes: u64,
-    /// Number of accounts, 1 to 100,000.
+    /// Number of accounts, 1 to 1,000.
     pub accounts: usize,
     /// Number of regions, 1 to 16; half of the files or more are of the first, us-east-1.
     pub regions: usize,
@@ -132,8 +133,8 @@ impl Options {
         if self.profile == Profile::Management && self.data_event_share.is_some_and(|share| share > 0.0) {
             return Err(Error::Option { name: "data_event_share", wanted: "the profile mixed" });
         }
-        if !(1..=100_000).contains(&self.accounts) {
-            return Err(Error::Option { name: "accounts", wanted: "a number from 1 to 100000" });
+        if !(1..=1_000).contains(&self.accounts) {
+            return Err(Error::Option { name: "accounts", wanted: "a number from 1 to 1000" });
         }
         if !(1..=world::REGIONS.len()).contains(&self.regions) {
             return Err(Error::Option { name: "regions", wanted: "a number from 1 to 16" });
@@ -262,8 +263,8 @@ pub fn event_id(id: u128) -> String {
 #[must_use]
 pub fn accounts_csv(options: &Options) -> String {
     let mut text = String::from("account_id,name,ou_path,env,owner,cost_center\n");
-    let known = options.accounts.clamp(1, 100_000).saturating_sub(1).max(1);
-    for account in world::accounts(options.seed, known) {
+    let known = options.accounts.clamp(1, 1_000).saturating_sub(1).max(1);
+    for account in world::accounts(options.seed, known, 1) {
         text.push_str(&format!(
             "{},{},{},{},{},{}\n",
             account.id, account.name, account.ou, account.env, account.owner, account.cost_center

@@ -273,13 +273,13 @@ fn rounded(weight: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{management, mixed, rare};
+    use super::super::{callers, management, mixed, rare};
     use super::*;
 
     #[test]
     fn weights_are_ten_thousandths() {
         for calls in [management::CALLS, mixed::CALLS] {
-            assert_eq!(calls.iter().map(|call| call.weight).sum::<u32>(), 10_000);
+            assert_eq!(calls.iter().chain(callers::CALLS).map(|call| call.weight).sum::<u32>(), 10_000);
         }
     }
 
@@ -288,6 +288,7 @@ mod tests {
         let mut shapes = compile(management::CALLS, true);
         shapes.extend(compile(mixed::CALLS, false));
         shapes.extend(compile(rare::CALLS, false));
+        shapes.extend(compile(callers::CALLS, true));
         shapes.extend(super::super::large::shapes());
         shapes.extend(super::super::kinds::shapes().map(|(_, shape)| shape));
         for shape in shapes {

@@ -10,7 +10,9 @@ use super::catalog::{Shape, compile, deck};
 use super::chance::{Deck, Lengths, Shares, below, falls, scaled, seconds, unit, whole};
 use super::template::{Clock, Scene, hex_text, random_guid, suffix};
 use super::world::{Account, REGIONS, Style, accounts};
-use super::{Damage, Error, Facts, Kind, Object, Options, Profile, kinds, large, management, mixed, rare};
+use super::{
+    Damage, Error, Facts, Kind, Object, Options, Profile, callers, kinds, large, management, mixed, rare,
+};
 
 /// Share of records worth an alarm.
 const RARE: f64 = 0.004;
@@ -53,8 +55,17 @@ pub struct Generator {
     body: Vec<u8>,
     second: Vec<u8>,
     facts: Facts,
-    digests: BTreeMap<(i64, usize), Vec<String>>,
+    /// Log files of the first account by hour and region.
+    digests: BTreeMap<(i64, usize), Vec<LogFile>>,
     previous_digest: BTreeMap<usize, (String, String)>,
+}
+
+/// A log file as a digest lists it.
+#[derive(Debug)]
+struct LogFile {
+    entry: String,
+    oldest: i64,
+    newest: i64,
 }
 
 impl Generator {
@@ -65,11 +76,12 @@ impl Generator {
     pub fn new(options: &Options) -> Result<Self, Error> {
         options.check()?;
         let fresh = options.fresh_keys > 0;
-        let calls = match options.profile {
-            Profile::Management => management::CALLS,
-            Profile::Mixed => mixed::CALLS,
+        let (calls, programs) = match options.profile {
+            Profile::Management => (management::CALLS, 140),
+            Profile::Mixed => (mixed::CALLS, 24),
         };
-        let shapes = compile(calls, fresh);
+        let mut shapes = compile(calls, fresh);
+        shapes.extend(compile(callers::CALLS, fresh));
         let data = options.data_event_share;
         let decks = [true, false].map(|home| Deck::new(deck(&shapes, data, home)));
         let rare = compile(rare::CALLS, fresh);
@@ -81,7 +93,7 @@ impl Generator {
         let lengths = Lengths::starting_at(unit(&mut rng));
         Ok(Self {
             clock: Clock::default(),
-            accounts: accounts(options.seed, options.accounts),
+            accounts: accounts(options.seed, options.accounts, programs),
             large_deck: Deck::of(large.len()),
             kind_deck: Deck::of(3),
             damage_deck: Deck::of(DAMAGES.len()),
@@ -215,8 +227,10 @@ impl Generator {
         };
         let span = seconds(&mut self.rng, 200, 315);
         let steps = if wanted == usize::MAX { full / 1_400 } else { wanted };
-        let disordered =
-            unit(&mut self.rng) < if self.options.profile == Profile::Management { 0.6 } else { 0.3 };
+        let (share, slipping) =
+            if self.options.profile == Profile::Management { (0.75, 0.35) } else { (0.55, 0.25) };
+        let disordered = unit(&mut self.rng) < share;
+        let stride = span / i64::try_from(steps.max(1)).unwrap_or(1);
         let callers = [Style::Key, Style::Console, Style::Via].map(|style| {
             let count = self.accounts[account].sessions(style).len();
             (0..3).map(|_| below(&mut self.rng, count)).collect::<Vec<_>>()
@@ -238,8 +252,11 @@ impl Generator {
             }
             let step = i64::try_from(count.min(steps)).unwrap_or(0) * span
                 / i64::try_from(steps.max(1)).unwrap_or(1);
-            let slip =
-                if disordered && self.rng.next_u64() & 3 == 0 { seconds(&mut self.rng, 1, 45) } else { 0 };
+            let slip = if disordered && unit(&mut self.rng) < slipping {
+                stride + seconds(&mut self.rng, 1, 45)
+            } else {
+                0
+            };
             let time = now - nearest - span + (step - slip).max(0);
             times = (times.0.min(time), times.1.max(time));
 
@@ -357,7 +374,7 @@ impl Generator {
             stamp(oldest, "%Y-%m-%dT%H:%M:%SZ")
         );
         let hour = self.facts.delivered - self.facts.delivered.rem_euclid(HOUR);
-        self.digests.entry((hour, region)).or_default().push(entry);
+        self.digests.entry((hour, region)).or_default().push(LogFile { entry, oldest, newest });
     }
 
     /// Writes the digest of an hour and region of the first account.
@@ -388,11 +405,13 @@ impl Generator {
             },
         );
         let text = format!(
-            r#"{{"awsAccountId":"{account}","digestStartTime":"{}","digestEndTime":"{}","digestS3Bucket":"example-trail-bucket","digestS3Object":"{}","digestPublicKeyFingerprint":"00112233445566778899aabbccddeeff","digestSignatureAlgorithm":"SHA256withRSA","newestEventTime":null,"oldestEventTime":null,{previous},"logFiles":[{}]}}"#,
+            r#"{{"awsAccountId":"{account}","digestStartTime":"{}","digestEndTime":"{}","digestS3Bucket":"example-trail-bucket","digestS3Object":"{}","digestPublicKeyFingerprint":"00112233445566778899aabbccddeeff","digestSignatureAlgorithm":"SHA256withRSA","newestEventTime":"{}","oldestEventTime":"{}",{previous},"logFiles":[{}]}}"#,
             stamp(start, "%Y-%m-%dT%H:%M:%SZ"),
             stamp(start + HOUR, "%Y-%m-%dT%H:%M:%SZ"),
             self.key,
-            files.join(",")
+            stamp(files.iter().map(|file| file.newest).max().unwrap_or(start), "%Y-%m-%dT%H:%M:%SZ"),
+            stamp(files.iter().map(|file| file.oldest).min().unwrap_or(start), "%Y-%m-%dT%H:%M:%SZ"),
+            files.iter().map(|file| file.entry.as_str()).collect::<Vec<_>>().join(",")
         );
         self.second.clear();
         self.body.clear();

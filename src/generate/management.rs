@@ -23,9 +23,9 @@ pub(super) const CALLS: &[Call] = &[
     // Programs with credentials: the commonest order of members.
     Call { weight: 560, source: "iam", names: "GetUser", home: true, run: 3, ..KEY },
     Call {
-        weight: 560,
+        weight: 567,
         source: "iam",
-        names: "GetRole|ListRolePolicies|ListAttachedRolePolicies|ListInstanceProfilesForRole|ListRoleTags",
+        names: "GetRole|ListRolePolicies|ListAttachedRolePolicies|ListInstanceProfilesForRole|ListRoleTags|GetRolePolicy",
         params: r#"{"roleName":"<role>"}"#,
         home: true,
         run: 4,
@@ -34,7 +34,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         weight: 200,
         source: "iam",
-        names: "GetPolicy|GetPolicyVersion|ListPolicyVersions|ListEntitiesForPolicy",
+        names: "GetPolicy|GetPolicyVersion|ListPolicyVersions|ListEntitiesForPolicy|ListPolicyTags|ListGroupsForUser|ListAttachedUserPolicies|ListUserPolicies|ListMFADevices|ListSigningCertificates|ListSSHPublicKeys|ListAccessKeys|GetAccountPasswordPolicy|ListAccountAliases|GetInstanceProfile|ListPolicies|ListRoles|ListUsers|ListGroups",
         params: r#"{"policyArn":"arn:aws:iam::<account>:policy/<word>-policy"}"#,
         home: true,
         run: 3,
@@ -49,7 +49,21 @@ pub(super) const CALLS: &[Call] = &[
         ..KEY
     },
     Call {
-        weight: 420,
+        weight: 5,
+        source: "ec2",
+        names: "DescribeTags",
+        params: r#"{"filterSet":{"items":[{"name":"tag:Standort","valueSet":{"items":[{"value":"Zürich Büro 東京"}]}}]}}"#,
+        ..KEY
+    },
+    Call {
+        weight: 15,
+        source: "monitoring",
+        names: "GetMetricData|DescribeAlarms|ListMetrics",
+        params: r#"{"startTime":1.76843<num:1000000-9999999>E9,"maxDatapoints":100,"nextToken":"<b64:42>\u003d"}"#,
+        ..KEY
+    },
+    Call {
+        weight: 384,
         source: "ec2",
         names: "DescribeVpcs|DescribeVpcClassicLink|DescribeVpcClassicLinkDnsSupport|DescribeDhcpOptions",
         params: r#"{"vpcSet":{"items":[{"vpcId":"vpc-0<h0:16>"}]},"filterSet":{}}"#,
@@ -67,7 +81,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         weight: 760,
         source: "ec2",
-        names: "DescribeSubnets|DescribeNatGateways|DescribeSecurityGroups|DescribeInternetGateways|DescribeNetworkAcls|DescribeAddresses|DescribeNetworkInterfaces|DescribeInstances|DescribeVolumes|DescribeImages|DescribeSnapshots|DescribeAvailabilityZones|DescribeKeyPairs|DescribeTags|DescribeLaunchTemplates|DescribeInstanceTypes|DescribeFlowLogs|DescribePrefixLists",
+        names: "DescribeSubnets|DescribeNatGateways|DescribeSecurityGroups|DescribeInternetGateways|DescribeNetworkAcls|DescribeAddresses|DescribeNetworkInterfaces|DescribeInstances|DescribeVolumes|DescribeImages|DescribeSnapshots|DescribeAvailabilityZones|DescribeKeyPairs|DescribeTags|DescribeLaunchTemplates|DescribeInstanceTypes|DescribeFlowLogs|DescribePrefixLists|DescribeVpcPeeringConnections|DescribePlacementGroups|DescribeReservedInstances|DescribeSpotInstanceRequests|DescribeEgressOnlyInternetGateways|DescribeManagedPrefixLists|DescribeIamInstanceProfileAssociations|DescribeVolumesModifications|DescribeLaunchTemplateVersions|DescribeInstanceTypeOfferings",
         params: r#"{"filterSet":{"items":[{"name":"vpc-id","valueSet":{"items":[{"value":"vpc-0<h0:16>"}]}}]},"maxResults":<num:5-1000>}"#,
         run: 3,
         ..KEY
@@ -100,13 +114,13 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         weight: 220,
         source: "rds",
-        names: "DescribeDBInstances|DescribeDBSnapshots|DescribeDBClusters|DescribeDBSubnetGroups|ListTagsForResource|DescribeDBParameters",
+        names: "DescribeDBInstances|DescribeDBSnapshots|DescribeDBClusters|DescribeDBSubnetGroups|ListTagsForResource|DescribeDBParameters|DescribeDBEngineVersions|DescribeDBParameterGroups|DescribeOptionGroups|DescribeEvents|DescribePendingMaintenanceActions|DescribeDBClusterSnapshots|DescribeDBLogFiles|DescribeCertificates|DescribeGlobalClusters|DescribeReservedDBInstances|DescribeDBSnapshotAttributes",
         params: r#"{"dBInstanceIdentifier":"<word>-database"}"#,
         run: 3,
         ..KEY
     },
     Call {
-        weight: 120,
+        weight: 135,
         source: "cloudtrail",
         names: "DescribeTrails|GetTrailStatus|GetEventSelectors|ListTags|GetInsightSelectors",
         params: r#"{"trailName":"arn:aws:cloudtrail:<region>:<account>:trail/organization"}"#,
@@ -115,14 +129,14 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         weight: 130,
         source: "lambda",
-        names: "GetFunction20150331v2|GetPolicy20150331v2|ListVersionsByFunction20150331|GetFunctionCodeSigningConfig",
+        names: "GetFunction20150331v2|GetPolicy20150331v2|ListVersionsByFunction20150331|GetFunctionCodeSigningConfig|ListFunctions20150331|GetFunctionConfiguration20150331v2|ListEventSourceMappings20150331|ListLayers20181031|ListAliases20150331|GetAccountSettings20160819",
         params: r#"{"functionName":"<function>"}"#,
         ..KEY
     },
     Call {
         weight: 80,
         source: "logs",
-        names: "DescribeLogGroups|ListTagsLogGroup|DescribeMetricFilters",
+        names: "DescribeLogGroups|ListTagsLogGroup|DescribeMetricFilters|DescribeLogStreams|DescribeSubscriptionFilters|DescribeResourcePolicies|DescribeDestinations|DescribeExportTasks|DescribeQueries",
         params: r#"{"logGroupNamePrefix":"/aws/lambda/<function>"}"#,
         ..KEY
     },
@@ -138,7 +152,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         weight: 220,
         source: "ec2",
-        names: "CreateTags|DeleteTags|ModifyVpcAttribute|AssociateRouteTable|DetachInternetGateway|DeleteSecurityGroup|RevokeSecurityGroupEgress|TerminateInstances",
+        names: "CreateTags|DeleteTags|ModifyVpcAttribute|AssociateRouteTable|DetachInternetGateway|DeleteSecurityGroup|RevokeSecurityGroupEgress|TerminateInstances|CreateSubnet|DeleteSubnet|CreateRouteTable|DeleteRouteTable|CreateInternetGateway|DeleteInternetGateway|ReleaseAddress|AllocateAddress|DeleteNatGateway|DeleteVpc|CreateSecurityGroup|StartInstances|StopInstances|CreateVolume|DeleteVolume|AttachVolume|DetachVolume",
         read: false,
         params: r#"{"resourcesSet":{"items":[{"resourceId":"<instance>"}]},"tagSet":{"items":[{"key":"Name","value":"<word>-host"},{"key":"owner","value":"platform"}]}}"#,
         response: r#"{"requestId":"<guid>","_return":true}"#,
@@ -168,7 +182,6 @@ pub(super) const CALLS: &[Call] = &[
         weight: 190,
         source: "health",
         names: "DescribeEventAggregates",
-        style: super::world::Style::Console,
         params: r#"{"filter":{"startTimes":[{"from":"Jan 8, 2026, 12:27:49 PM"}],"eventStatusCodes":["open","upcoming"]},"aggregateField":"eventTypeCategory"}"#,
         ..CONSOLE
     },
@@ -183,7 +196,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         weight: 380,
         source: "ec2",
-        names: "DescribeInstanceStatus|DescribeRegions|DescribeAccountAttributes|DescribeVpcEndpoints|DescribeHosts|DescribeCustomerGateways|DescribeVpnConnections|DescribeTransitGateways",
+        names: "DescribeInstanceStatus|DescribeRegions|DescribeAccountAttributes|DescribeVpcEndpoints|DescribeHosts|DescribeCustomerGateways|DescribeVpnConnections|DescribeTransitGateways|DescribeSecurityGroupRules|DescribeVpnGateways|DescribeInstanceConnectEndpoints|DescribeNetworkInsightsPaths|DescribeCapacityReservations|DescribeTrafficMirrorSessions|DescribeCarrierGateways|DescribeIpams|GetEbsEncryptionByDefault|DescribeFastSnapshotRestores",
         params: r#"{"instancesSet":{},"filterSet":{},"maxResults":1000,"includeAllInstances":false}"#,
         run: 2,
         ..CONSOLE
@@ -266,7 +279,7 @@ pub(super) const CALLS: &[Call] = &[
         ..KEY
     },
     Call {
-        weight: 60,
+        weight: 45,
         source: "kms",
         names: "PutKeyPolicy",
         read: false,
@@ -453,36 +466,6 @@ pub(super) const CALLS: &[Call] = &[
         params: r#"{"pageSize":200}"#,
         api: "2012-06-01",
         ..CONSOLE
-    },
-    Call {
-        weight: 10,
-        source: "ec2",
-        names: "SharedSnapshotVolumeCreated",
-        identity: r#"{"accountId":"<account>","invokedBy":"ec2.amazonaws.com"}"#,
-        ip: "ec2.amazonaws.com",
-        agent: "ec2.amazonaws.com",
-        read: false,
-        request: "",
-        kind: "AwsServiceEvent",
-        shared: true,
-        details: r#"{"snapshotId":"snap-0<hex:16>"}"#,
-        tls: false,
-        ..KEY
-    },
-    Call {
-        weight: 5,
-        source: "kms",
-        names: "RotateKey",
-        identity: r#"{"accountId":"<account>","invokedBy":"AWS Internal"}"#,
-        ip: "AWS Internal",
-        agent: "AWS Internal",
-        read: false,
-        request: "",
-        resources: KMS_KEY,
-        kind: "AwsServiceEvent",
-        details: r#"{"keyId":"<key>"}"#,
-        tls: false,
-        ..KEY
     },
     Call {
         weight: 30,

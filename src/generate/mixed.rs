@@ -37,7 +37,7 @@ pub(super) const CALLS: &[Call] = &[
         names: "PutObject",
         read: false,
         params: PUT,
-        response: r#"{"x-amz-server-side-encryption":"AES256","x-amz-expiration":"expiry-date=Thu, 15 Jan 2027 00:00:00 GMT"}"#,
+        response: r#"{"x-amz-server-side-encryption":"AES256","x-amz-expiration":"expiry-date=Fri, 15 Jan 2027 00:00:00 GMT"}"#,
         ..OBJECT_CALL
     },
     Call {
@@ -137,16 +137,37 @@ pub(super) const CALLS: &[Call] = &[
     },
     // Programs and people.
     Call {
-        weight: 230,
+        weight: 57,
         source: "ec2",
-        names: "DescribeInstances|DescribeSecurityGroups|DescribeVpcs|DescribeSubnets|DescribeSnapshots|DescribeVolumes|DescribeImages|DescribeAddresses|DescribeKeyPairs|DescribeRouteTables|DescribeTags",
+        names: "DescribeInstances|DescribeSnapshots|DescribeSpotPriceHistory",
+        params: r#"{"filterSet":{},"maxResults":100,"nextToken":"<b64:62>\u003d\u003d"}"#,
+        ..KEY
+    },
+    Call {
+        weight: 20,
+        source: "logs",
+        names: "FilterLogEvents|GetLogEvents|StartQuery",
+        params: r#"{"logGroupName":"/aws/lambda/<function>","startTime":1.76843<num:1000000-9999999>E12,"limit":100}"#,
+        ..KEY
+    },
+    Call {
+        weight: 2,
+        source: "ec2",
+        names: "DescribeTags",
+        params: r#"{"filterSet":{"items":[{"name":"tag:Standort","valueSet":{"items":[{"value":"Zürich Büro 東京"}]}}]}}"#,
+        ..KEY
+    },
+    Call {
+        weight: 135,
+        source: "ec2",
+        names: "DescribeInstances|DescribeSecurityGroups|DescribeVpcs|DescribeSubnets|DescribeSnapshots|DescribeVolumes|DescribeImages|DescribeAddresses|DescribeKeyPairs|DescribeRouteTables|DescribeTags|DescribeNatGateways|DescribeInternetGateways|DescribeNetworkAcls|DescribeAvailabilityZones|DescribeFlowLogs|DescribeLaunchTemplates|DescribeInstanceTypes|DescribeVpcAttribute|DescribeInstanceAttribute|DescribeReservedInstances|DescribePlacementGroups|DescribeVpcPeeringConnections|DescribeEgressOnlyInternetGateways",
         params: r#"{"filterSet":{"items":[{"name":"vpc-id","valueSet":{"items":[{"value":"vpc-0<h0:16>"}]}}]},"maxResults":<num:5-1000>}"#,
         ..KEY
     },
     Call {
         weight: 90,
         source: "iam",
-        names: "ListUsers|ListRoles|ListPolicies|GetAccountSummary|ListAccessKeys|GetUser|ListGroups|ListMFADevices",
+        names: "ListUsers|ListRoles|ListPolicies|GetAccountSummary|ListAccessKeys|GetUser|ListGroups|ListMFADevices|ListAttachedUserPolicies|ListUserPolicies|ListSSHPublicKeys|ListVirtualMFADevices|GetAccountPasswordPolicy|GetCredentialReport|GenerateCredentialReport|ListInstanceProfiles|ListServerCertificates|ListSAMLProviders|ListOpenIDConnectProviders",
         params: r#"{"maxItems":100}"#,
         home: true,
         ..KEY
@@ -155,7 +176,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         weight: 130,
         source: "kms",
-        names: "DescribeKey|GetKeyPolicy|ListGrants|GetKeyRotationStatus",
+        names: "DescribeKey|GetKeyPolicy|ListGrants|GetKeyRotationStatus|ListKeyPolicies|ListResourceTags|GetPublicKey",
         params: r#"{"keyId":"<key>"}"#,
         resources: KMS_KEY,
         ..KEY
@@ -200,7 +221,6 @@ pub(super) const CALLS: &[Call] = &[
         weight: 8,
         source: "s3",
         names: "GetObject",
-        style: super::world::Style::Key,
         params: GET_IF,
         additional: S3_DATA_ADDED,
         request: "<upper:16>",
@@ -296,36 +316,6 @@ pub(super) const CALLS: &[Call] = &[
         request: "",
         kind: "AwsConsoleSignIn",
         host: "<region>.signin.aws.amazon.com",
-        ..KEY
-    },
-    Call {
-        weight: 4,
-        source: "kms",
-        names: "RotateKey",
-        identity: r#"{"accountId":"<account>","invokedBy":"AWS Internal"}"#,
-        ip: "AWS Internal",
-        agent: "AWS Internal",
-        read: false,
-        request: "",
-        resources: KMS_KEY,
-        kind: "AwsServiceEvent",
-        details: r#"{"keyId":"<key>"}"#,
-        tls: false,
-        ..KEY
-    },
-    Call {
-        weight: 4,
-        source: "ec2",
-        names: "SharedSnapshotVolumeCreated",
-        identity: r#"{"accountId":"<account>","invokedBy":"ec2.amazonaws.com"}"#,
-        ip: "ec2.amazonaws.com",
-        agent: "ec2.amazonaws.com",
-        read: false,
-        request: "",
-        kind: "AwsServiceEvent",
-        shared: true,
-        details: r#"{"snapshotId":"snap-0<hex:16>"}"#,
-        tls: false,
         ..KEY
     },
     Call {

@@ -186,6 +186,51 @@ pub(super) const CALLS: &[Call] = &[
         ..WRITE
     },
     Call { source: "guardduty", names: "DeleteDetector", params: r#"{"detectorId":"<hex:32>"}"#, ..WRITE },
+    Call {
+        source: "cloudtrail",
+        names: "PutEventSelectors",
+        params: r#"{"trailName":"organization","eventSelectors":[{"readWriteType":"WriteOnly","includeManagementEvents":false,"dataResources":[],"excludeManagementEventSources":[]}]}"#,
+        ..WRITE
+    },
+    Call {
+        source: "config",
+        names: "StopConfigurationRecorder|DeleteDeliveryChannel",
+        params: r#"{"configurationRecorderName":"default"}"#,
+        ..WRITE
+    },
+    Call { source: "securityhub", names: "DisableSecurityHub", ..WRITE },
+    Call {
+        source: "ec2",
+        names: "DeleteFlowLogs",
+        params: r#"{"DeleteFlowLogsRequest":{"FlowLogId":{"tag":1,"content":"fl-0<hex:16>"}}}"#,
+        response: r#"{"DeleteFlowLogsResponse":{"unsuccessful":"","requestId":"<guid>"}}"#,
+        ..WRITE
+    },
+    Call {
+        source: "ec2",
+        names: "ModifyImageAttribute",
+        params: r#"{"imageId":"ami-0<hex:16>","launchPermission":{"add":{"items":[{"group":"all"}]}},"attributeType":"launchPermission"}"#,
+        response: r#"{"requestId":"<guid>","_return":true}"#,
+        ..WRITE
+    },
+    Call {
+        source: "iam",
+        names: "UpdateAssumeRolePolicy",
+        params: r#"{"roleName":"<role>","policyDocument":"{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"arn:aws:iam::999988887777:root\"},\"Action\":\"sts:AssumeRole\"}]}"}"#,
+        home: true,
+        ..WRITE
+    },
+    Call {
+        source: "lambda",
+        names: "AddPermission20150331v2",
+        params: r#"{"functionName":"<function>","statementId":"open","principal":"*","action":"lambda:InvokeFunction"}"#,
+        ..WRITE
+    },
+    Call {
+        names: "PutBucketLifecycle",
+        params: r#"{"bucketName":"<bucket>","Host":"<bucket>.s3.<region>.amazonaws.com","lifecycle":"","LifecycleConfiguration":{"xmlns":"http://s3.amazonaws.com/doc/2006-03-01/","Rule":{"ID":"clean","Status":"Enabled","Filter":{"Prefix":""},"Expiration":{"Days":1}}}}"#,
+        ..S3_WRITE
+    },
     Call { source: "organizations", names: "LeaveOrganization", home: true, ..WRITE },
     Call {
         source: "kms",

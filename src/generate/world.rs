@@ -91,7 +91,7 @@ impl Account {
     pub(super) fn pick(&self, pool: Pool, picks: u64) -> &str {
         let at = pool as u32;
         let names = &self.names[at as usize];
-        // Five bits a pool; the two draws make low places likelier, for some buckets are busier than others.
+        // Five bits for each of the twelve pools.
         let draw = usize::try_from(picks.rotate_right(at * 5) & 31).unwrap_or(0);
         names.get(draw % names.len().max(1)).map_or("", String::as_str)
     }
@@ -150,12 +150,12 @@ pub(super) const REGIONS: [&str; 16] = [
     "ap-northeast-2",
 ];
 
-/// Makes the accounts of a seed.
-pub(super) fn accounts(seed: u64, count: usize) -> Vec<Account> {
-    (0..count).map(|n| account(seed, n)).collect()
+/// Makes the accounts of a seed, each with so many programs that hold credentials.
+pub(super) fn accounts(seed: u64, count: usize, programs: usize) -> Vec<Account> {
+    (0..count).map(|n| account(seed, n, programs)).collect()
 }
 
-fn account(seed: u64, n: usize) -> Account {
+fn account(seed: u64, n: usize, programs: usize) -> Account {
     let place = u64::try_from(n).unwrap_or(u64::MAX);
     // Each account has numbers of its own, so that it is the same however many accounts there are.
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ place.wrapping_mul(0xD6E8_FEB8_6659_FD93));
@@ -189,7 +189,7 @@ fn account(seed: u64, n: usize) -> Account {
                 + &i.to_string()
         }),
     ];
-    let key = (0..24).map(|i| key_session(rng, &id, i)).collect();
+    let key = (0..programs).map(|i| key_session(rng, &id, i)).collect();
     let console = (0..10).map(|i| console_session(rng, &id, i)).collect();
     let via = (0..16).map(|i| via_session(rng, &id, i)).collect();
     let cost_center = format!("CC-{}", 1_000 + (n * 137) % 9_000);
