@@ -29,6 +29,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
@@ -124,13 +125,13 @@ impl<'de> Deserialize<'de> for Except {
 pub struct PipelineConfig {
     /// Names of the sources. Default: the one source there is.
     #[serde(default)]
-    pub sources: Option<Vec<At<String>>>,
+    pub sources: Option<At<Vec<At<String>>>>,
     /// Names of the transforms, in order; a shape (`flatten`) stands last. Default: none.
     #[serde(default)]
     pub transforms: Vec<At<String>>,
     /// Names of the sinks. Default: the one sink there is; without any, standard output.
     #[serde(default)]
-    pub sinks: Option<Vec<At<String>>>,
+    pub sinks: Option<At<Vec<At<String>>>>,
 }
 
 /// A closed set of components: each has a `type` that is the name of its file.
@@ -372,8 +373,8 @@ pub(crate) struct Raw {
     pub(crate) transforms: Vec<Named<TransformConfig>>,
     pub(crate) sinks: Vec<Named<SinkConfig>>,
     pub(crate) pipelines: Vec<Named<PipelineConfig>>,
-    /// Whether the file has a section `pipelines`, empty or not.
-    pub(crate) pipelines_stated: bool,
+    /// The place of the section `pipelines`, empty or not.
+    pub(crate) pipelines_stated: Option<Range<usize>>,
 }
 
 /// What the configuration may look at outside its file.
@@ -468,6 +469,6 @@ pub fn read_str(name: &str, text: &str, around: &Surroundings<'_>) -> Result<Res
     }
     let tree = tree.into_inner();
     let found = reference::find(&tree, around, &mut problems);
-    let raw = read::read(tree, &found, &mut problems);
+    let raw = read::read(text, tree, &found, &mut problems);
     resolve::resolve(document, raw, around, problems)
 }

@@ -68,7 +68,10 @@ fn every_mistake_is_told_as_written_down() {
 #[test]
 fn every_case_tells_something_and_points_at_a_line() {
     let cases = cases();
-    assert!(cases.len() >= 2, "{} cases", cases.len());
+    if std::env::var_os("TRAILSHIP_BLESS").is_some() {
+        return;
+    }
+    assert!(cases.len() >= 40, "{} cases", cases.len());
     for case in cases {
         let told = fs::read_to_string(case.join("stderr.txt")).unwrap();
         assert!(told.contains("--> config.toml:") && told.contains('^'), "{}: {told}", case.display());

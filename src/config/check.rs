@@ -1,15 +1,17 @@
 //! Checks across parts of the configuration: plain functions from what was read to problems.
 
+mod paths;
+
 use super::at::At;
 use super::matching::{Match, PathSegment};
 use super::problem::Problem;
 use super::resolve::{Plan, Resolved, shape_of};
-use super::suggest::{closest, one_of};
-use super::{ByteSize, Except, Globals, Raw, SinkConfig, SourceConfig, Surroundings, TransformConfig};
+use super::suggest::{all_of, closest, one_of};
+use super::{ByteSize, Except, Globals, Raw, SourceConfig, Surroundings, TransformConfig};
 use crate::pattern::Pattern;
-use globset::{GlobBuilder, GlobMatcher};
+use crate::pattern::family::SHIPPED;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The size of an ordinary window, in bytes; see the record's module.
 const WINDOW: u64 = 8 << 20;
@@ -66,7 +68,7 @@ pub(super) fn all(
     check_transforms(raw, &mut problems);
     check_shapes_of_sinks(raw, &mut problems);
     check_pipelines(raw, plans, &mut problems);
-    check_paths(raw, data_dir.filter(|_| raw.globals.whole().is_some()), globals, around, &mut problems);
+    paths::check(raw, data_dir.filter(|_| raw.globals.whole().is_some()), globals, around, &mut problems);
     let reserves: Vec<(&str, u64)> =
         plans.iter().map(|plan| (plan.name.value().as_str(), largest_window(raw, plan))).collect();
     problems.extend(memory(&globals.memory, &reserves));
@@ -120,15 +122,31 @@ fn check_patterns(raw: &Raw, problems: &mut Vec<Problem>) {
 }
 
 fn check_class(name: &At<String>, problems: &mut Vec<Problem>) {
-    if PROTECTED_CLASSES.contains(&name.value().as_str()) {
+    let families = SHIPPED.iter().map(|family| family.folder);
+    let known: Vec<&str> = PROTECTED_CLASSES.into_iter().chain(families).collect();
+    if known.contains(&name.value().as_str()) {
         return;
     }
-    let label = match closest(name, PROTECTED_CLASSES) {
+    let label = match closest(name, known) {
         Some(close) => format!("did you mean \"{close}\"?"),
-        None => format!("names are {}", one_of(&PROTECTED_CLASSES).replace(" or ", " and ")),
+        None => format!("names are {} and the signal families", all_of(&PROTECTED_CLASSES)),
     };
     let message = format!("nothing that is protected is called `{}`", name.value().escape_debug());
     problems.push(Problem::error(name.span(), message, label));
+}
+
+/// Checks the name of a signal family, or of a finer tag below one (`family.fine`).
+fn check_signal(name: &At<String>, problems: &mut Vec<Problem>) {
+    let families: Vec<&str> = SHIPPED.iter().map(|family| family.folder).collect();
+    let family = name.split_once('.').map_or(name.value().as_str(), |(family, _)| family);
+    if families.contains(&family) {
+        return;
+    }
+    let message = format!("no signal family is called `{}`", family.escape_debug());
+    problems.push(match closest(family, families.iter().copied()) {
+        Some(close) => Problem::error(name.span(), message, format!("did you mean \"{close}\"?")),
+        None => Problem::error(name.span(), message, "").note(format!("families are {}", all_of(&families))),
+    });
 }
 
 /// Compiles a pattern and points at the parts that are wrong.
@@ -185,8 +203,8 @@ fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
                 "write a directory, a glob, a file or \"-\"",
             ));
         }
-        for path in config.path.iter().filter(|path| is_glob(path)) {
-            if let Err(error) = glob(path) {
+        for path in config.path.iter().filter(|path| paths::is_glob(path)) {
+            if let Err(error) = paths::glob(path) {
                 let message = format!("`path` is not a glob: {}", error.kind());
                 problems.push(Problem::error(
                     path.span(),
@@ -240,6 +258,8 @@ fn check_transforms(raw: &Raw, problems: &mut Vec<Problem>) {
                 }
             }
             Some(TransformConfig::Signals(config)) => {
+                let names = config.only.iter().flatten().chain(&config.except);
+                names.for_each(|name| check_signal(name, problems));
                 if let (Some(_), Some(except)) = (&config.only, config.except.first()) {
                     let message = format!("signals `{name}` has both `only` and `except`");
                     problems.push(Problem::error(except.span(), message, "keep one of them"));
@@ -277,14 +297,13 @@ fn check_shapes_of_sinks(raw: &Raw, problems: &mut Vec<Problem>) {
                 ));
             }
             None if name != "nested" && name != "flat" => {
-                let shapes = raw
-                    .transforms
-                    .iter()
-                    .filter(|named| named.config.whole().is_some_and(TransformConfig::is_shape));
-                let names: Vec<&str> = ["nested", "flat"]
-                    .into_iter()
-                    .chain(shapes.map(|named| named.name.value().as_str()))
-                    .collect();
+                let mut names = vec!["nested", "flat"];
+                for named in &raw.transforms {
+                    let own = named.name.value().as_str();
+                    if named.config.whole().is_some_and(TransformConfig::is_shape) && !names.contains(&own) {
+                        names.push(own);
+                    }
+                }
                 let label = match closest(name, names.iter().copied()) {
                     Some(close) => format!("did you mean \"{close}\"?"),
                     None => format!("write {}", one_of(&names)),
@@ -341,164 +360,20 @@ fn check_pipelines(raw: &Raw, plans: &[Plan], problems: &mut Vec<Problem>) {
         if let Some(stdin) = config.path.iter().find(|path| path.value() == "-")
             && users.len() > 1
         {
-            let message = format!(
-                "pipelines {} share the fate of standard input",
-                one_of(&users).replace(" or ", " and ")
-            );
+            let message = format!("pipelines {} share the fate of standard input", all_of(&users));
             let label = "it is read once: what holds up one of them holds up all";
             problems.push(Problem::warning(stdin.span(), message, label));
         }
     }
 }
 
-/// What a source watches.
-struct Watched<'r> {
-    source: &'r str,
-    stated: &'r At<String>,
-    /// The directory or file; of a glob the part before the first wildcard.
-    base: PathBuf,
-    glob: Option<GlobMatcher>,
-}
-
-impl Watched<'_> {
-    /// Returns whether a file at `path` would be read.
-    fn reads(&self, path: &Path) -> bool {
-        match &self.glob {
-            Some(glob) => glob.is_match(path),
-            None => path.starts_with(&self.base),
-        }
-    }
-}
-
-fn is_glob(path: &str) -> bool {
-    path.contains(['*', '?', '[', '{'])
-}
-
-fn glob(pattern: &str) -> Result<GlobMatcher, globset::Error> {
-    GlobBuilder::new(pattern).literal_separator(true).build().map(|glob| glob.compile_matcher())
-}
-
-/// Parts a path at the first directory that holds one of the characters.
-fn fixed_part<'p>(path: &'p str, wild: &[char]) -> &'p str {
-    match path.find(wild) {
-        Some(at) => path[..at].rfind('/').map_or("", |slash| if slash == 0 { "/" } else { &path[..slash] }),
-        None => path,
-    }
-}
-
-fn or_here(path: &str) -> &str {
-    if path.is_empty() { "." } else { path }
-}
-
-fn check_paths(
-    raw: &Raw,
-    data_dir: Option<&Path>,
-    globals: &Globals,
-    around: &Surroundings<'_>,
-    problems: &mut Vec<Problem>,
-) {
-    let mut watched: Vec<Watched<'_>> = Vec::new();
-    let mut stdin: Option<&At<String>> = None;
-    for named in &raw.sources {
-        let Some(SourceConfig::Files(config)) = named.config.whole() else { continue };
-        for stated in config.path.iter().filter(|path| !path.is_empty()) {
-            if stated.value() == "-" {
-                if let Some(first) = stdin {
-                    let problem = Problem::error(
-                        stated.span(),
-                        "standard input can be read only once",
-                        "remove this one",
-                    );
-                    problems.push(problem.and(first.span(), "read here already"));
-                }
-                stdin = stdin.or(Some(stated));
-                continue;
-            }
-            let fixed = fixed_part(stated, &['*', '?', '[', '{']);
-            let base = (around.canonical)(or_here(fixed).as_ref());
-            let rest = stated.strip_prefix(fixed).unwrap_or_default().trim_start_matches('/');
-            let glob =
-                is_glob(stated).then(|| glob(&format!("{}/{rest}", base.display()))).and_then(Result::ok);
-            let new = Watched { source: named.name.value(), stated, base, glob };
-            if let Some(other) = watched.iter().find(|other| overlap(other, &new)) {
-                let message = match other.source == new.source {
-                    true => format!("source `{}` reads `{}` twice", new.source, stated.value()),
-                    false => format!("sources `{}` and `{}` read the same files", other.source, new.source),
-                };
-                let label = "every record would be read twice: remove one";
-                problems.push(
-                    Problem::error(stated.span(), message, label).and(other.stated.span(), "the same files"),
-                );
-            }
-            watched.push(new);
-        }
-    }
-    let mut written: Vec<(PathBuf, Range<usize>, &str)> = Vec::new();
-    for named in &raw.sinks {
-        let Some(SinkConfig::File(config)) = named.config.whole() else { continue };
-        let stated = &config.path;
-        let target = (around.canonical)(filled_in(&stated.value().to_string()).as_ref());
-        if let Some(watch) = watched.iter().find(|watch| watch.reads(&target)) {
-            let message =
-                format!("sink `{}` writes where source `{}` reads", named.name.value(), watch.source);
-            let label = "write elsewhere: what is written here would be read again";
-            problems
-                .push(Problem::error(stated.span(), message, label).and(watch.stated.span(), "read here"));
-        }
-        if let Some((_, other, other_name)) = written.iter().find(|(path, _, _)| *path == target) {
-            let message = format!("sinks `{other_name}` and `{}` write the same file", named.name.value());
-            problems.push(
-                Problem::error(stated.span(), message, "write elsewhere").and(other.clone(), "written here"),
-            );
-        }
-        written.push((target, stated.span(), named.name.value()));
-    }
-    let Some(data_dir) = data_dir else { return };
-    let real = (around.canonical)(data_dir);
-    let inside =
-        |watch: &&Watched<'_>| watch.reads(&real.join("rejects").join("x")) || watch.reads(&real.join("x"));
-    if let Some(watch) = watched.iter().find(inside) {
-        let message = format!("`data_dir` stands where source `{}` reads", watch.source);
-        problems.push(match &globals.data_dir {
-            Some(stated) => {
-                Problem::error(stated.span(), message, "move it: its rejects would be read again")
-                    .and(watch.stated.span(), "read here")
-            }
-            None => Problem::error(
-                watch.stated.span(),
-                message,
-                format!("add data_dir = \"…\"; it is {}", data_dir.display()),
-            ),
-        });
-    }
-}
-
-/// Returns whether two sources would read the same files, as far as that can be seen without looking.
-fn overlap(a: &Watched<'_>, b: &Watched<'_>) -> bool {
-    match (&a.glob, &b.glob) {
-        (Some(one), Some(other)) => one.glob() == other.glob(),
-        (None, Some(_)) => b.base.starts_with(&a.base),
-        (Some(_), None) => a.base.starts_with(&b.base) || a.reads(&b.base),
-        (None, None) => a.base.starts_with(&b.base) || b.base.starts_with(&a.base),
-    }
-}
-
-/// Returns the path with every `{name}` replaced by a plain letter.
-fn filled_in(template: &str) -> String {
-    let mut filled = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        filled.push_str(before);
-        filled.push('x');
-        rest = after.split_once('}').map_or("", |(_, rest)| rest);
-    }
-    filled + rest
-}
-
 /// Returns the largest window that the sources of a pipeline can make, in bytes.
 fn largest_window(raw: &Raw, plan: &Plan) -> u64 {
     let sources = plan.sources.iter().filter_map(|index| raw.sources.get(*index)?.config.whole());
-    sources.map(|SourceConfig::Files(config)| config.limits.record.get()).fold(WINDOW, u64::max)
+    let largest = |SourceConfig::Files(config): &SourceConfig| {
+        config.limits.record.get().min(config.limits.object.get())
+    };
+    sources.map(largest).fold(WINDOW, u64::max)
 }
 
 /// Compares `memory` with what the pipelines hold in reserve, each a name and bytes.
@@ -511,7 +386,11 @@ pub fn memory(memory: &At<ByteSize>, reserves: &[(&str, u64)]) -> Option<Problem
     }
     let needed = ByteSize::bytes(needed);
     let message = format!("`memory` is below what the pipelines hold in reserve, {needed}");
-    let problem = Problem::error(memory.span(), message, format!("write at least \"{needed}\""));
+    let label = match memory.span().is_empty() {
+        true => format!("it is {} by default: add memory = \"{needed}\" or more", memory.value()),
+        false => format!("write at least \"{needed}\""),
+    };
+    let problem = Problem::error(memory.span(), message, label);
     let each = reserves
         .iter()
         .map(|(name, bytes)| format!("{name} {}", ByteSize::bytes(*bytes)))

@@ -159,26 +159,76 @@ pub(super) fn is_duplicate(error: &toml::de::Error) -> bool {
 
 /// Puts the errors of the TOML reader in a reader's words; the first of each line, the others follow from it.
 pub(super) fn of_syntax(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
-    let line =
-        |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count();
     let mut problems: Vec<Problem> = Vec::new();
+    let mut last_line = None;
+    let mut in_twice_table = false;
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        if problems.last().is_some_and(|last| line(last.span.start) == line(span.start)) {
+        let start = span.start.min(text.len());
+        let begin = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[begin..].lines().next().unwrap_or_default();
+        if last_line.replace(begin) == Some(begin) {
             continue;
         }
-        let message = error.message();
-        let (message, label) = match message.split_once(", expected ") {
-            Some((message, expected)) => (message, format!("expected {expected}")),
-            None => (message, String::new()),
-        };
-        let label = match label.is_empty() && is_duplicate(error) {
-            true => "it stands above already; keep one of them".to_owned(),
-            false => label,
-        };
-        problems.push(Problem::error(span, message, label));
+        if is_duplicate(error) {
+            // Of a table that stands twice, its keys are no further news.
+            let is_table = line.trim_start().starts_with('[');
+            if in_twice_table && !is_table {
+                continue;
+            }
+            in_twice_table = is_table;
+            let name = text.get(span.clone()).unwrap_or_default();
+            let what = if is_table { line.trim() } else { name };
+            problems.push(Problem::error(
+                span,
+                format!("`{what}` stands twice"),
+                "it stands above already; keep one of them",
+            ));
+            continue;
+        }
+        problems.push(one_of_syntax(line, begin, span, error.message()));
     }
     problems
+}
+
+/// Puts one error of the TOML reader in a reader's words: the usual habits from YAML first.
+fn one_of_syntax(line: &str, begin: usize, span: Range<usize>, message: &str) -> Problem {
+    let key_end =
+        line.find(|c: char| !(c.is_ascii_alphanumeric() || "_- ".contains(c))).unwrap_or(line.len());
+    let (key, rest) = (line[..key_end].trim(), &line[key_end..]);
+    if !key.is_empty() && rest.starts_with(':') {
+        let at = begin + key_end;
+        return Problem::error(
+            at..at + 1,
+            "TOML has `=` between a key and its value",
+            format!("write {key} = …"),
+        );
+    }
+    let value = rest.strip_prefix('=').unwrap_or_default().split('#').next().unwrap_or_default().trim();
+    let word = |c: char| c.is_ascii_alphanumeric() || "_-./*:".contains(c);
+    if !key.is_empty()
+        && value.starts_with(|c: char| c.is_ascii_alphabetic() || "./*".contains(c))
+        && value.chars().all(word)
+    {
+        let at = begin + line.rfind(value).unwrap_or(0);
+        let (message, label) = match value.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "true" => (format!("TOML does not know `{value}`"), "write true".to_owned()),
+            "no" | "off" | "false" => (format!("TOML does not know `{value}`"), "write false".to_owned()),
+            "null" | "none" | "nil" | "~" => {
+                (format!("TOML does not know `{value}`"), "leave the key out".to_owned())
+            }
+            _ => (format!("`{key}` has a value without quotes"), format!("write \"{value}\"")),
+        };
+        return Problem::error(at..at + value.len(), message, label);
+    }
+    if let Some(curly) = line.find(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) {
+        let at = begin + curly;
+        return Problem::error(at..at + 3, "this is a typographic quote", "write a straight one: \"");
+    }
+    match message.split_once(", expected ") {
+        Some((message, expected)) => Problem::error(span, message, format!("expected {expected}")),
+        None => Problem::error(span, message, ""),
+    }
 }
 
 impl fmt::Display for Problems {

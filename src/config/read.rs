@@ -3,7 +3,7 @@
 use super::at::At;
 use super::problem::Problem;
 use super::reference::{self, Found, Referred, SECTIONS};
-use super::suggest::{self, Said, closest, one_of};
+use super::suggest::{self, Said, all_of, closest, one_of};
 use super::{Globals, Kind, Named, PipelineConfig, Raw, Read};
 use serde::Deserialize;
 use std::ops::Range;
@@ -14,10 +14,15 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 const MISTAKES: usize = 100;
 
 /// Reads the tree; what could not be read is missing from the result and stands in `problems`.
-pub(super) fn read<'a>(mut root: DeTable<'a>, found: &'a [Found], problems: &mut Vec<Problem>) -> Raw {
+pub(super) fn read<'a>(
+    text: &str,
+    mut root: DeTable<'a>,
+    found: &'a [Found],
+    problems: &mut Vec<Problem>,
+) -> Raw {
     let mut lost = Vec::new();
     let referred = reference::apply(&mut root, found, &mut lost);
-    let mut reader = Reader { problems, referred, lost };
+    let mut reader = Reader { text, problems, referred, lost };
     reader.placeholders(&DeValue::Table(root.clone()), 0..0);
     let mut raw = Raw::default();
     let sections = SECTIONS.map(|name| root.remove_entry(name));
@@ -25,7 +30,7 @@ pub(super) fn read<'a>(mut root: DeTable<'a>, found: &'a [Found], problems: &mut
     raw.sources = reader.section(sources);
     raw.transforms = reader.section(transforms);
     raw.sinks = reader.section(sinks);
-    raw.pipelines_stated = pipelines.is_some();
+    raw.pipelines_stated = pipelines.as_ref().map(|(key, _)| key.span());
     for (name, table) in reader.tables(pipelines) {
         let what = What { place: "pipeline", kind: "", name: name.value().clone() };
         let config = reader.part::<PipelineConfig>(table, name.span(), what);
@@ -92,6 +97,8 @@ impl<'a> Part<'_, 'a, '_> {
 }
 
 pub(crate) struct Reader<'a, 'p> {
+    /// The text of the file.
+    text: &'p str,
     problems: &'p mut Vec<Problem>,
     referred: Vec<Referred<'a>>,
     /// Keys that were taken out of the tree because their values are no good; that they are missing is no news.
@@ -315,12 +322,12 @@ impl<'a> Reader<'a, '_> {
             }
             Said::Unfit { range, found, expected } => {
                 let expected = suggest::expected_words(&expected);
-                let quoted_number = expected.contains("number")
-                    && found.trim_start_matches("string \"").parse::<f64>().is_ok();
-                let quotes = if quoted_number || found.starts_with("string") && expected.contains("number") {
-                    ", without quotes"
-                } else {
-                    ""
+                let number = found.trim_start_matches("string ").trim_matches('"').parse::<f64>().is_ok();
+                let quotes = if number && found.starts_with("string") { ", without quotes" } else { "" };
+                let header = self.text.get(at.clone()).is_some_and(|text| text.starts_with('['));
+                let expected = match header && expected.contains("list") {
+                    true => "two brackets around the header: [[…]]".to_owned(),
+                    false => expected,
                 };
                 let message = match range {
                     true => format!("`{key}` cannot be {}", found.rsplit(' ').next().unwrap_or_default()),
@@ -329,6 +336,10 @@ impl<'a> Reader<'a, '_> {
                 self.report(at.clone(), message, format!("expected {expected}{quotes}"));
             }
             Said::Own(message, label) => {
+                // What `${NAME}` means here was said already.
+                if message.starts_with("`${") && self.problems.iter().any(|problem| problem.span == *at) {
+                    return;
+                }
                 // A list that is empty because its elements were taken out is no news.
                 if message == super::at::EMPTY && self.lost.contains(&key) {
                     return;
@@ -361,7 +372,7 @@ impl<'a> Reader<'a, '_> {
         }
         let label = match fields.len() {
             0 => "there are no keys here".to_owned(),
-            1..=8 => format!("keys here are {}", one_of(&fields).replace(" or ", " and ")),
+            1..=8 => format!("keys here are {}", all_of(&fields)),
             _ => "see `config.toml.example` for the keys".to_owned(),
         };
         (label, None)

@@ -2,7 +2,7 @@
 
 use super::at::At;
 use super::problem::{Document, Problem, Problems};
-use super::suggest::{closest, one_of};
+use super::suggest::{all_of, closest};
 use super::{
     Globals, Named, PipelineConfig, Raw, Read, SinkConfig, SourceConfig, Surroundings, TransformConfig, check,
 };
@@ -171,28 +171,25 @@ impl Wiring<'_> {
     }
 
     fn pipelines(&mut self) -> Vec<Plan> {
-        if self.raw.sources.is_empty() {
+        // Where something else is wrong, a source may well be meant by it.
+        if self.raw.sources.is_empty() && self.problems.is_empty() {
             let problem = Problem::error(0..0, "there is no source", "");
-            self.problems.push(
-                problem.note(
-                    "the smallest configuration: [sources.trail] with type = \"files\" and path = \"…\"",
-                ),
-            );
+            let smallest =
+                "the smallest configuration: [sources.trail] with type = \"files\" and path = \"…\"";
+            self.problems.push(problem.note(smallest));
         }
-        if self.raw.pipelines_stated {
+        if let Some(span) = &self.raw.pipelines_stated {
             if self.raw.pipelines.is_empty() && self.problems.is_empty() {
                 let label =
                     "write [pipelines.NAME] with sources, transforms and sinks, or leave the section out";
-                self.problems.push(Problem::error(0..0, "`pipelines` is empty", label));
+                self.problems.push(Problem::error(span.clone(), "`pipelines` is empty", label));
             }
             return self.raw.pipelines.iter().filter_map(|named| self.stated(named)).collect();
         }
         if let [_, second, ..] = &self.raw.sources[..] {
             let names: Vec<_> = self.raw.sources.iter().map(|named| named.name.value().as_str()).collect();
-            let message = format!(
-                "which sinks do {} feed? there are several sources and no pipeline",
-                one_of(&names).replace(" or ", " and ")
-            );
+            let message =
+                format!("which sinks do {} feed? there are several sources and no pipeline", all_of(&names));
             let label = "add [pipelines.NAME] with sources, transforms and sinks for each";
             self.error(&second.name.clone(), message, label);
             return Vec::new();
@@ -230,38 +227,9 @@ impl Wiring<'_> {
     fn stated(&mut self, named: &Named<PipelineConfig>) -> Option<Plan> {
         let raw = self.raw;
         let config = named.config.whole()?;
-        let pipeline = named.name.value();
-        let sources = match &config.sources {
-            Some(names) => self.find(names, &raw.sources, "source", named),
-            None if raw.sources.len() <= 1 => (0..raw.sources.len()).collect(),
-            None => {
-                let label = "there are several: add sources = […]";
-                self.error(
-                    &named.name,
-                    format!("pipeline `{pipeline}` does not say which sources it reads"),
-                    label,
-                );
-                Vec::new()
-            }
-        };
-        let sinks = match &config.sinks {
-            Some(names) => self.find(names, &raw.sinks, "sink", named),
-            None if raw.sinks.len() <= 1 => (0..raw.sinks.len()).collect(),
-            None => {
-                let label = "there are several: add sinks = […]";
-                self.error(
-                    &named.name,
-                    format!("pipeline `{pipeline}` does not say which sinks it writes to"),
-                    label,
-                );
-                Vec::new()
-            }
-        };
-        let chain = if config.transforms.is_empty() {
-            Vec::new()
-        } else {
-            self.find(&config.transforms, &raw.transforms, "transform", named)
-        };
+        let sources = self.members(config.sources.as_ref(), &raw.sources, "source", named);
+        let sinks = self.members(config.sinks.as_ref(), &raw.sinks, "sink", named);
+        let chain = self.find(&config.transforms, &raw.transforms, "transform", named);
         let shape = self.shape_of_chain(&config.transforms, &chain);
         let transforms = chain.into_iter().filter(|index| !is_shape(raw, *index)).collect();
         Some(Plan { name: named.name.clone(), sources, transforms, shape, sinks })
@@ -291,6 +259,34 @@ impl Wiring<'_> {
         shapes.first().copied()
     }
 
+    /// Returns the sources or sinks of a pipeline; where it names none, the only one there is.
+    fn members<C>(
+        &mut self,
+        stated: Option<&At<Vec<At<String>>>>,
+        all: &[Named<C>],
+        place: &str,
+        pipeline: &Named<PipelineConfig>,
+    ) -> Vec<usize> {
+        let name = pipeline.name.value();
+        match stated {
+            Some(names) if names.is_empty() => {
+                let message = format!("pipeline `{name}` has an empty list of {place}s");
+                let label = format!("name a {place}, or leave `{place}s` out");
+                self.problems.push(Problem::error(names.span(), message, label));
+                Vec::new()
+            }
+            Some(names) => self.find(names, all, place, pipeline),
+            None if all.len() <= 1 => (0..all.len()).collect(),
+            None => {
+                let names: Vec<&str> = all.iter().map(|named| named.name.value().as_str()).collect();
+                let message = format!("pipeline `{name}` does not say which {place}s are its own");
+                let label = format!("add {place}s = […]; there are {}", all_of(&names));
+                self.error(&pipeline.name, message, label);
+                Vec::new()
+            }
+        }
+    }
+
     /// Finds components by name; reports those that are not there, and those named twice.
     fn find<C>(
         &mut self,
@@ -300,10 +296,6 @@ impl Wiring<'_> {
         pipeline: &Named<PipelineConfig>,
     ) -> Vec<usize> {
         let pipeline_name = pipeline.name.value();
-        if names.is_empty() {
-            let message = format!("pipeline `{pipeline_name}` has an empty list of {place}s");
-            self.error(&pipeline.name, message, format!("name a {place}, or leave `{place}s` out"));
-        }
         let mut found = Vec::new();
         for name in names {
             match all.iter().position(|named| named.name.value() == name.value()) {
@@ -343,13 +335,13 @@ impl Wiring<'_> {
         match closest(name, names.iter().copied()) {
             Some(close) => format!("did you mean `{close}`?"),
             None if names.is_empty() => format!("there are no {place}s: add [{place}s.{name}]"),
-            None => format!("there is {}", one_of(&names).replace(" or ", " and ")),
+            None => format!("there is {}", all_of(&names)),
         }
     }
 
     /// Warns of what no pipeline uses.
     fn unused(&mut self, plans: &[Plan]) {
-        if !self.raw.pipelines_stated || !self.problems.is_empty() {
+        if self.raw.pipelines_stated.is_none() || !self.problems.is_empty() {
             return;
         }
         let raw = self.raw;

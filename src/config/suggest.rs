@@ -51,9 +51,11 @@ pub(super) fn foreign_key(place: &str, kind: &str, key: &str) -> Option<&'static
         ("source", _, "read_from" | "start_at" | "start_position" | "read_from_head" | "ignore_older") => {
             "everything found is read once; progress is kept in `data_dir`"
         }
-        ("source", _, "codec" | "decoding" | "framing" | "format" | "compression" | "parser") => {
-            "remove it: formats and compression are recognised"
-        }
+        (
+            "source",
+            _,
+            "codec" | "encoding" | "decoding" | "framing" | "format" | "compression" | "parser",
+        ) => "remove it: formats and compression are recognised",
         ("sink", _, "encoding" | "codec" | "format") => "records are written as NDJSON; see `shape`",
         ("sink", _, "compress" | "gzip") => "write compression = \"gzip\"",
         ("sink", _, "batch" | "buffer" | "buffers" | "acknowledgements" | "healthcheck") => {
@@ -143,7 +145,8 @@ pub(super) fn found_words(found: &str) -> String {
         "string" => "text".to_owned(),
         "map" => "a table".to_owned(),
         "sequence" => "a list".to_owned(),
-        "integer" | "floating" => "a number".to_owned(),
+        "integer" => "a number".to_owned(),
+        "floating" => "a number with a point".to_owned(),
         "boolean" => found.trim_start_matches("boolean ").to_owned(),
         _ => found.to_owned(),
     }
@@ -165,13 +168,20 @@ pub(super) fn expected_words(expected: &str) -> String {
 
 /// Joins names as a reader would say them: "`a`, `b` or `c`".
 pub(super) fn one_of<S: AsRef<str>>(names: &[S]) -> String {
-    match names {
+    joined(names, "or")
+}
+
+/// Joins names as a reader would say them: "`a`, `b` and `c`".
+pub(super) fn all_of<S: AsRef<str>>(names: &[S]) -> String {
+    joined(names, "and")
+}
+
+fn joined<S: AsRef<str>>(names: &[S], word: &str) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    match &names[..] {
         [] => "nothing".to_owned(),
-        [one] => format!("`{}`", one.as_ref()),
-        [first @ .., last] => {
-            let first: Vec<_> = first.iter().map(|name| format!("`{}`", name.as_ref())).collect();
-            format!("{} or `{}`", first.join(", "), last.as_ref())
-        }
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} {word} {last}", first.join(", ")),
     }
 }
 

@@ -97,10 +97,11 @@ impl FromStr for ByteSize {
             });
         }
         if unit.is_empty() {
-            return Err(ValueError::new(
-                "a size needs its unit",
-                format!("write \"{number} B\" or \"{number} MiB\""),
-            ));
+            let hint = match number.parse::<u64>() {
+                Ok(bytes) if bytes >= 1024 => format!("write \"{}\"", Self(bytes)),
+                _ => format!("write \"{number} MiB\", or another unit: B, KiB, GiB, kB, MB, GB"),
+            };
+            return Err(ValueError::new("a size needs its unit", hint));
         }
         let known = SIZES
             .iter()
