@@ -2,9 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::*;
+use crate::pattern::compile::{MatchScratch, PatternSet};
 use crate::pattern::slow::matches;
+use crate::pattern::view::View;
+use crate::record::scan::ScanLimits;
+use crate::record::{Scan, Scanner, Slots};
 
 mod corpus;
 
@@ -92,6 +97,49 @@ fn cases_hold() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Says which patterns of all families, broad and fine in order, match a record: compiled and on a tree.
+struct Both {
+    patterns: Vec<Pattern>,
+    set: PatternSet,
+    scanner: Scanner,
+    scratch: MatchScratch,
+}
+
+impl Both {
+    fn new(families: &[Family]) -> Both {
+        let of = |family: &Family| -> Vec<Pattern> {
+            let fine = family.fine.iter().filter_map(|fine| fine.pattern.clone());
+            std::iter::once(family.pattern.clone()).chain(fine).collect()
+        };
+        let patterns: Vec<Pattern> = families.iter().flat_map(of).collect();
+        let mut slots = Slots::default();
+        let set = PatternSet::compile(&patterns.iter().collect::<Vec<_>>(), &mut slots);
+        let scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
+        Both { patterns, set, scanner, scratch: MatchScratch::default() }
+    }
+
+    #[track_caller]
+    fn check(&mut self, record: &str) {
+        assert!(matches!(self.scanner.scan(record.as_bytes(), 0), Scan::Record { .. }), "{record}");
+        let view = View::scanned(record.as_bytes(), &self.scanner);
+        let matched = self.set.matches(&view, &mut self.scratch);
+        for (number, pattern) in self.patterns.iter().enumerate() {
+            let compiled = matched[number / 64] & (1 << (number % 64)) != 0;
+            assert_eq!(compiled, matches(pattern, record), "{pattern:?} of {record}");
+        }
+    }
+}
+
+#[test]
+fn compiled_families_match_what_plain_ones_match() {
+    let mut both = Both::new(&shipped().unwrap());
+    for text in SHIPPED {
+        for case in parse_cases(text.folder, text.cases).unwrap() {
+            both.check(case.input.trim());
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Family, shipped, tags};
+use super::{Both, Family, shipped, tags};
 
 /// Finds the corpus: `TRAILSHIP_CORPUS`, or beside the crate.
 fn root() -> Option<PathBuf> {
@@ -157,6 +157,20 @@ fn families_fire_on_real_records() {
         eprintln!("{below}: {} records, {counts:?}", records.len());
         for tag in expected {
             assert!(counts.contains_key(*tag), "{tag} did not fire in {below}");
+        }
+    }
+}
+
+#[test]
+fn compiled_families_match_what_plain_ones_match_on_real_records() {
+    let Some(root) = root() else {
+        eprintln!("skipped: no corpus (set TRAILSHIP_CORPUS)");
+        return;
+    };
+    let mut both = Both::new(&shipped().unwrap());
+    for below in ["records/stratus", "rules/streamalert"] {
+        for record in records(&root, below) {
+            both.check(&record);
         }
     }
 }
