@@ -348,4 +348,28 @@ mod tests {
             assert_eq!(predicate.decide(b"{\"p\":1}", &[] as &[&str]), Unknown);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_makes_a_predicate_panic(text in r#"[{}\[\]",:*/. 0-9a-zA-Z$-]{0,80}"#, value in r#"[*?$/:.{}a-z0-9]{0,24}"#) {
+            let value = serde_json::Value::String(value);
+            let condition = |operator: &str, key: &str| {
+                serde_json::json!({ "p": { "Statement": {
+                    "Effect": "Allow", "Principal": { "AWS": [value] }, "Condition": { operator: { key: value } },
+                } } })
+            };
+            let records = [
+                text.clone(),
+                serde_json::json!({ "p": text }).to_string(),
+                serde_json::json!({ "p": [value, { "p": value }] }).to_string(),
+                condition("IpAddress", "aws:SourceIp").to_string(),
+                condition("ArnLike", "aws:SourceArn").to_string(),
+            ];
+            for (_, predicate) in NAMES {
+                for record in &records {
+                    std::hint::black_box(predicate.decide(record.as_bytes(), &["p", "p.p"]));
+                }
+            }
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::record::scan::ScanLimits;
 use crate::record::{Scan, Scanner, Slots};
 
 mod corpus;
+mod names;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("transforms/signals")
@@ -151,6 +152,19 @@ fn cases_use_documentation_accounts_only() {
             assert!(!is_account || known.contains(&number), "{}: account {number}", text.folder);
         }
     }
+}
+
+#[test]
+fn the_readme_lists_every_family_with_its_tags() {
+    let readme = include_str!("../../../transforms/README.md");
+    let mut table = String::new();
+    for family in shipped().unwrap() {
+        let mut tags: Vec<_> = family.fine.iter().map(|fine| &fine.tag[family.name.len()..]).collect();
+        tags.dedup();
+        let tags = tags.iter().map(|tag| format!("`{tag}`")).collect::<Vec<_>>().join(" ");
+        table.push_str(&format!("| `{}` | {tags} | {} |\n", family.name, family.description));
+    }
+    assert!(readme.contains(&table), "the table in transforms/README.md should be:\n{table}");
 }
 
 #[test]
