@@ -1,5 +1,9 @@
 //! Generates the reference of the configuration from its structs: the JSON schema and the commented example.
 
+mod example;
+
+pub use example::example;
+
 use super::{Globals, Kind, PipelineConfig, SinkConfig, SourceConfig, TransformConfig};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -9,7 +13,6 @@ use serde_json::{Map, Value, json};
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let mut root = Globals::json_schema(&mut generator).to_value();
-    take_apart(&mut root);
     let pipeline = PipelineConfig::json_schema(&mut generator).to_value();
     let sections = [
         ("sources", "Where records are read.", components::<SourceConfig>(&mut generator)),
@@ -30,7 +33,9 @@ pub fn schema() -> Value {
         });
     }
     let mut definitions = generator.take_definitions(true);
-    definitions.values_mut().for_each(take_apart);
+    let plain = definitions.clone();
+    take_apart(&mut root, &plain);
+    definitions.values_mut().for_each(|definition| take_apart(definition, &plain));
     definitions.insert("Reference".to_owned(), json!({
         "description": "A value that stands elsewhere: in an environment variable or in a file.",
         "oneOf": [
@@ -62,7 +67,6 @@ fn components<K: Kind>(generator: &mut SchemaGenerator) -> Value {
 
 fn component<K: Kind>(kind: &str, generator: &mut SchemaGenerator) -> Value {
     let mut schema = K::schema(kind, generator).to_value();
-    take_apart(&mut schema);
     let mut properties = Map::new();
     properties.insert("type".to_owned(), json!({ "const": kind }));
     if let Some(Value::Object(own)) = schema.get_mut("properties").map(Value::take) {
@@ -77,36 +81,81 @@ fn component<K: Kind>(kind: &str, generator: &mut SchemaGenerator) -> Value {
     schema
 }
 
-/// Lets a reference stand wherever a scalar does.
-fn take_apart(schema: &mut Value) {
-    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
-    for property in properties.values_mut() {
-        take_apart(property);
-        if let Some(items) = property.get_mut("items") {
-            take_apart(items);
-            or_reference(items);
+/// Lets a reference stand wherever a scalar does, and null nowhere: TOML has none.
+fn take_apart(schema: &mut Value, definitions: &Map<String, Value>) {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for property in properties.values_mut() {
+            if let Some(items) = property.get_mut("items") {
+                or_reference(items, definitions);
+            }
+            or_reference(property, definitions);
         }
-        or_reference(property);
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().for_each(|member| take_apart(member, definitions)),
+        Value::Array(items) => items.iter_mut().for_each(|item| take_apart(item, definitions)),
+        _ => {}
     }
 }
 
-fn or_reference(schema: &mut Value) {
+fn or_reference(schema: &mut Value, definitions: &Map<String, Value>) {
+    let is_null = |value: &Value| value.as_str() == Some("null");
+    let Some(object) = schema.as_object_mut() else { return };
+    if object.get("default").is_some_and(Value::is_null) {
+        object.remove("default");
+    }
+    if let Some(Value::Array(kinds)) = object.get_mut("type") {
+        kinds.retain(|kind| !is_null(kind));
+        if let [kind] = &kinds[..] {
+            let kind = kind.clone();
+            object.insert("type".to_owned(), kind);
+        }
+    }
+    let mut alternatives = match object.remove("anyOf") {
+        Some(Value::Array(alternatives)) => alternatives,
+        _ => {
+            let mut inner = Map::new();
+            for (key, value) in std::mem::take(object) {
+                let outside = key == "description" || key == "default";
+                if outside {
+                    object.insert(key, value)
+                } else {
+                    inner.insert(key, value)
+                };
+            }
+            vec![Value::Object(inner)]
+        }
+    };
+    alternatives.retain(|alternative| !alternative.get("type").is_some_and(is_null));
+    let reference = json!({ "$ref": "#/$defs/Reference" });
+    if alternatives.iter().any(|alternative| is_scalar(alternative, definitions))
+        && !alternatives.contains(&reference)
+    {
+        alternatives.push(reference);
+    }
+    if let [Value::Object(one)] = &mut alternatives[..] {
+        object.extend(std::mem::take(one));
+    } else {
+        object.insert("anyOf".to_owned(), Value::Array(alternatives));
+    }
+}
+
+/// Returns whether a schema takes one single value.
+fn is_scalar(schema: &Value, definitions: &Map<String, Value>) -> bool {
     let scalar = |kind: &Value| {
         ["string", "integer", "number", "boolean"].contains(&kind.as_str().unwrap_or_default())
     };
-    let is_scalar = match schema.get("type") {
-        Some(Value::Array(kinds)) => kinds.iter().any(scalar),
-        Some(kind) => scalar(kind),
-        None => false,
-    };
-    let Some(object) = schema.as_object_mut().filter(|_| is_scalar) else { return };
-    let mut outer = Map::new();
-    for key in ["description", "default"] {
-        if let Some(value) = object.remove(key) {
-            outer.insert(key.to_owned(), value);
+    match (schema.get("type"), schema.get("$ref").and_then(Value::as_str)) {
+        (Some(Value::Array(kinds)), _) => kinds.iter().any(scalar),
+        (Some(kind), _) => scalar(kind),
+        (None, Some(name)) => {
+            // An enumeration is a list of constants; a table has properties.
+            let definition = name.rsplit('/').next().and_then(|name| definitions.get(name));
+            definition.is_some_and(|definition| definition.get("properties").is_none())
         }
+        (None, None) => false,
     }
-    let inner = Value::Object(std::mem::take(object));
-    outer.insert("anyOf".to_owned(), json!([inner, { "$ref": "#/$defs/Reference" }]));
-    *object = outer;
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TransformAccountTags")]
 pub struct Config {
-    /// The accounts: CSV, or the JSON that `aws organizations list-accounts` prints. A path; a relative one starts at the
-    /// configuration file's directory. Required.
+    /// The accounts: CSV, or the JSON that `aws organizations list-accounts` prints. A path.
+    /// Required.
     pub file: At<PathBuf>,
     /// Names of the tags that are written to records. The others are still seen by `environment`. Default: none.
     #[serde(default)]

@@ -3,7 +3,7 @@
 //! ```toml
 //! [transforms.signals]
 //! type = "signals"
-//! except = ["console-login"]
+//! except = ["dry_run"]
 //! ```
 
 use crate::config::At;

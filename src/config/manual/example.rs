@@ -1,0 +1,217 @@
+//! The commented example: every setting with its description and its default, and a chain that runs.
+
+use crate::config::{Globals, Kind, PipelineConfig, SinkConfig, SourceConfig, TransformConfig};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+/// The components that the example shows: section, name, type. Every type stands here once.
+pub(super) const SHOWN: [(&str, &str, &str); 10] = [
+    ("sources", "trail", "files"),
+    ("transforms", "accounts", "account_tags"),
+    ("transforms", "environment", "environment"),
+    ("transforms", "signals", "signals"),
+    ("transforms", "quiet", "filter"),
+    ("transforms", "thin", "sample"),
+    ("transforms", "private", "redact"),
+    ("transforms", "flat", "flatten"),
+    ("sinks", "screen", "stdout"),
+    ("sinks", "archive", "file"),
+];
+
+/// Settings that the example states, as TOML.
+const STATED: [(&str, &str); 9] = [
+    ("sources.trail.path", r#""./trail""#),
+    ("transforms.accounts.file", r#""accounts.csv""#),
+    ("transforms.accounts.tags", r#"["owner", "cost_center"]"#),
+    ("transforms.environment.default", r#""unknown""#),
+    ("transforms.quiet.drop", r#"{ eventSource = ["kms.amazonaws.com"], eventName = ["Decrypt"] }"#),
+    ("transforms.thin.match", r#"{ eventCategory = ["Data"], readOnly = [true] }"#),
+    ("transforms.thin.keep_one_in", "50"),
+    ("sinks.archive.path", r#""out/{account}/{date}.ndjson.gz""#),
+    ("sinks.archive.shape", r#""flat""#),
+];
+
+/// What the example writes, commented out, for settings without a default.
+const POSSIBLE: [(&str, &str); 19] = [
+    ("data_dir", r#""/var/lib/trailship""#),
+    ("workers", "4"),
+    ("protect.also", r#"[{ eventSource = ["s3.amazonaws.com"], eventName = ["GetObject"] }]"#),
+    ("protect.except", r#"["insights", { errorCode = ["NoSuchKey"] }]"#),
+    ("transforms.signals.only", r#"["root_use", "login_failure"]"#),
+    ("transforms.signals.except", r#"["dry_run"]"#),
+    ("transforms.quiet.keep", r#"{ eventCategory = ["Management"] }"#),
+    ("transforms.thin.by", r#""eventID""#),
+    ("transforms.private.remove", r#"["requestParameters.userData"]"#),
+    ("transforms.private.hash", r#"["sourceIPAddress"]"#),
+    ("transforms.private.key", r#"{ env = "TRAILSHIP_HASH_KEY" }"#),
+    ("sinks.screen.shape", r#""nested""#),
+    ("sinks.screen.match", r#"{ eventCategory = ["Management"] }"#),
+    ("sinks.archive.compression", r#""gzip""#),
+    ("sinks.archive.rotate_size", r#""512 MiB""#),
+    ("sinks.archive.rotate_age", r#""1 h""#),
+    ("sinks.archive.oldest", r#""400 d""#),
+    ("sinks.archive.match", r#"{ recipientAccountId = ["111122223333"] }"#),
+    ("transforms.thin.salt", r#""thin""#),
+];
+
+/// What stands below a component: tables that the settings above cannot hold.
+const BELOW: [(&str, &str); 1] = [(
+    "transforms.environment",
+    r#"# The first rule that matches decides. `match` sees the account: id, name, ou_path, tags.
+[[transforms.environment.rules]]
+set = "prod"
+match = { tags = { env = ["prod", "production"] } }
+
+[[transforms.environment.rules]]
+set = "sandbox"
+match = { name = [{ wildcard = "*sandbox*" }] }
+"#,
+)];
+
+const HEAD: &str = "\
+# Every setting of Trailship. Made from the program's own descriptions: a test fails when it is stale.
+#
+# A line `#key = value` is a setting at its default, or an example of one that is empty by default; `# words` describe
+# what follows. As it stands, this file reads the tree that `trailship generate` writes to ./trail, and ships it to standard
+# output and to files below ./out.
+#
+# Sizes and durations carry their unit: \"64 MiB\", \"10 MB\", \"30s\", \"10 min\", \"7 d\". Relative paths start in the directory
+# the program was started in. Any single value may stand elsewhere: { env = \"NAME\", default = … } or { file = \"path\" };
+# secrets must. A `match` is an EventBridge event pattern, as a table or as JSON in a string; null is { null = true }.
+";
+
+/// Returns the commented example of the configuration: every setting, with its description and its default.
+pub fn example() -> String {
+    let mut generator = SchemaGenerator::default();
+    let globals = Globals::json_schema(&mut generator).to_value();
+    let pipeline = PipelineConfig::json_schema(&mut generator).to_value();
+    let components: Vec<_> = SHOWN
+        .iter()
+        .map(|(section, name, kind)| {
+            let schema = match *section {
+                "sources" => SourceConfig::schema(kind, &mut generator),
+                "sinks" => SinkConfig::schema(kind, &mut generator),
+                _ => TransformConfig::schema(kind, &mut generator),
+            };
+            (format!("{section}.{name}"), *kind, schema.to_value())
+        })
+        .collect();
+    let mut page = Page { text: HEAD.to_owned(), definitions: generator.take_definitions(true) };
+    page.table("", &globals);
+    for (path, kind, schema) in components {
+        page.text.push('\n');
+        page.words(schema.get("description"));
+        page.text.push_str(&format!("[{path}]\ntype = \"{kind}\"\n"));
+        page.table(&path, &schema);
+        if let Some((_, below)) = BELOW.iter().find(|(above, _)| *above == path) {
+            page.text.push_str(&format!("\n{below}"));
+        }
+    }
+    page.text.push('\n');
+    page.words(pipeline.get("description"));
+    page.words(Some(&json!("May be left out when there is one source: then everything goes in file order.")));
+    page.text.push_str("[pipelines.main]\n");
+    let shapes = ["flatten"];
+    for (key, setting) in pipeline.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        page.words(setting.get("description"));
+        let names: Vec<_> =
+            SHOWN.iter().filter(|(section, _, kind)| section == key && !shapes.contains(kind)).collect();
+        let names: Vec<_> = names.iter().map(|(_, name, _)| format!("\"{name}\"")).collect();
+        page.text.push_str(&format!("{key} = [{}]\n", names.join(", ")));
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+    definitions: Map<String, Value>,
+}
+
+impl Page {
+    /// Writes a description as comment lines of at most 120 characters.
+    fn words(&mut self, description: Option<&Value>) {
+        for paragraph in description.and_then(Value::as_str).unwrap_or_default().split("\n\n") {
+            let mut line = String::from("#");
+            for word in paragraph.split_whitespace() {
+                if line.chars().count() + word.chars().count() >= 119 {
+                    self.text.push_str(&line);
+                    self.text.push('\n');
+                    line = String::from("#");
+                }
+                line.push(' ');
+                line.push_str(word);
+            }
+            if line.len() > 1 {
+                self.text.push_str(&line);
+                self.text.push('\n');
+            }
+        }
+    }
+
+    /// Writes the settings of a table: single values first, then the tables below it.
+    fn table(&mut self, path: &str, schema: &Value) {
+        let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+        let (mut single, mut tables) = (Vec::new(), Vec::new());
+        for (key, setting) in properties {
+            let below = self.definition(setting).filter(|definition| definition.get("properties").is_some());
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            match below {
+                Some(below) => tables.push((path, setting, below.clone())),
+                None => single.push((path, key, setting)),
+            }
+        }
+        for (path, key, setting) in single {
+            let text = |list: &[(&str, &str)]| {
+                list.iter().find(|(at, _)| *at == path).map(|(_, text)| (*text).to_owned())
+            };
+            let stated = text(&STATED);
+            let default = setting.get("default").filter(|default| !default.is_null()).map(toml_of);
+            let Some(value) = stated.clone().or_else(|| text(&POSSIBLE)).or(default) else { continue };
+            // A single value at the top level has a line of its own above it; so has every described one elsewhere.
+            self.text.push('\n');
+            self.words(setting.get("description"));
+            self.variants(setting);
+            let mark = if stated.is_some() { "" } else { "#" };
+            self.text.push_str(&format!("{mark}{key} = {value}\n"));
+        }
+        for (path, setting, below) in tables {
+            self.text.push('\n');
+            self.words(setting.get("description").or_else(|| below.get("description")));
+            self.text.push_str(&format!("[{path}]\n"));
+            self.table(&path, &below);
+        }
+    }
+
+    /// Returns the definition that a setting refers to.
+    fn definition(&self, setting: &Value) -> Option<&Value> {
+        let refers = |setting: &Value| setting.get("$ref").and_then(Value::as_str).map(str::to_owned);
+        let any = || setting.get("anyOf")?.as_array()?.iter().find_map(refers);
+        let name = refers(setting).or_else(any)?;
+        self.definitions.get(name.rsplit('/').next()?)
+    }
+
+    /// Writes the values that an enumerated setting takes, each with its words.
+    fn variants(&mut self, setting: &Value) {
+        let variants =
+            self.definition(setting).and_then(|definition| definition.get("oneOf")?.as_array().cloned());
+        for variant in variants.unwrap_or_default() {
+            let text = |key: &str| variant.get(key).and_then(Value::as_str).unwrap_or_default();
+            if !text("const").is_empty() {
+                self.text.push_str(&format!("#   \"{}\": {}\n", text("const"), text("description")));
+            }
+        }
+    }
+}
+
+/// Writes a value as TOML, on one line.
+fn toml_of(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(toml_of).collect::<Vec<_>>().join(", ")),
+        Value::Object(entries) => {
+            let entries: Vec<_> =
+                entries.iter().map(|(key, value)| format!("{key} = {}", toml_of(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        scalar => scalar.to_string(),
+    }
+}
