@@ -1,0 +1,576 @@
+//! The engine: builds everything a configuration names, runs it, and stops it in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::budget::{AccountId, Budget, Reserve};
+use super::feed::Feed;
+use super::hands::{Hands, Setup};
+use super::job;
+use super::line::{Pipeline, SinkLine, Step, Totals};
+use super::outcomes::Outcomes;
+use super::pool::Pool;
+use super::protector::{self, Protector};
+use super::rejects::Rejects;
+use super::runner::{self, Line};
+use crate::clock::Clock;
+use crate::config::{Except, Problem, Problems, Resolved, Shape as ConfiguredShape};
+use crate::decode::Limits;
+use crate::encode::packer::{Due, Packer, Packing, Sent};
+use crate::encode::{Nested, Shape};
+use crate::pattern::Pattern;
+use crate::pattern::compile::PatternSet;
+use crate::pattern::family::{self, Family};
+use crate::record::identity::IdentitySlots;
+use crate::record::protect::Protection;
+use crate::record::scan::ScanLimits;
+use crate::record::Slots;
+use crate::sink::{AnySink, Sink as _};
+use crate::source::{AnySource, Source as _};
+use crate::state::Store;
+use crate::transform::{self, Transform as _};
+
+/// How often transforms are told the time, and chunks are looked at for their age.
+const TICK: Duration = Duration::from_millis(250);
+/// How often old rejects are tidied away.
+const TIDY: Duration = Duration::from_secs(3600);
+
+/// How the engine is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Ship what existed at start, and end.
+    pub once: bool,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// How far a stop has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// It runs.
+    #[default]
+    No,
+    /// In order: what is in flight is finished, within the deadline.
+    Drain,
+    /// At once: what is in flight is given back.
+    Now,
+}
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration, found only when everything was put together.
+    #[error("the configuration has problems")]
+    Config(Problems),
+    /// Something outside the configuration.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Totals of each pipeline, by name.
+    pub pipelines: Vec<(String, Totals)>,
+    /// Objects that could not be shipped yet (`--once`).
+    pub unsettled: Vec<String>,
+    /// Whether everything in flight was finished.
+    pub drained: bool,
+    /// What made a source or sink give up.
+    pub errors: Vec<String>,
+    /// Whether the reader of standard output has left.
+    pub closed: bool,
+}
+
+impl Report {
+    /// Records in rejects, all pipelines and sinks.
+    pub fn rejected(&self) -> u64 {
+        let of = |totals: &Totals| {
+            totals.books.rejected + totals.books.sinks.iter().map(|page| page.rejected).sum::<u64>()
+        };
+        self.pipelines.iter().map(|(_, totals)| of(totals)).sum()
+    }
+}
+
+type SinkRun = (Arc<AnySink>, Line, UnboundedReceiver<Sent>);
+
+/// Everything a configuration names, ready to run.
+pub struct Engine {
+    pipelines: Vec<Arc<Pipeline>>,
+    pool: Arc<Pool>,
+    setup: Setup,
+    workers: usize,
+    feeds: Vec<Arc<Feed<AnySource>>>,
+    sinks: Vec<SinkRun>,
+    closed: watch::Sender<bool>,
+    clock: Clock,
+    deadline: Duration,
+    budget: Budget,
+    /// Held so that nobody else uses the data directory.
+    _store: Arc<Store>,
+}
+
+impl Engine {
+    /// Builds a resolved configuration. Opens the data directory, the sinks (which finish what a crash left) and the
+    /// sources. Blocks.
+    ///
+    /// # Errors
+    /// Problems of the configuration that only show now, or what cannot be opened.
+    pub fn build(resolved: &Resolved, options: &Options) -> Result<Engine, StartError> {
+        let start = |error: &dyn std::fmt::Display| StartError::Start(error.to_string());
+        let clock = options.clock.clone();
+        let families = family::shipped().map_err(|error| start(&error))?;
+        let mut slots = Slots::default();
+        let parts = Parts::build(resolved, &families, &mut slots)?;
+        let budget = budget_of(resolved, &parts)?;
+        let store = Arc::new(Store::open(&resolved.data_dir, &clock).map_err(|error| start(&error))?);
+        let rejects = open_rejects(resolved, &clock).map_err(|error| start(&error))?;
+        let closed = watch::Sender::new(false);
+        let open_files = Arc::default();
+        let mut engine = Engine {
+            pipelines: Vec::new(),
+            pool: Pool::new(Vec::new()),
+            setup: Setup { slots: Arc::default(), limits: ScanLimits::default(), shapes: parts.shapes, sinks: 0, steps: 0 },
+            workers: workers(resolved),
+            feeds: Vec::new(),
+            sinks: Vec::new(),
+            closed,
+            clock: clock.clone(),
+            deadline: resolved.globals.stop_deadline.get(),
+            budget: budget.clone(),
+            _store: store.clone(),
+        };
+        let mut sources = Vec::new();
+        for (number, part) in parts.pipelines.into_iter().enumerate() {
+            let configured = &resolved.pipelines[number];
+            let name: Arc<str> = configured.name.value().as_str().into();
+            let account = AccountId(number);
+            let outcomes = Arc::new(Outcomes::default());
+            let mut sinks = Vec::new();
+            for (position, sink) in part.sinks.into_iter().enumerate() {
+                let component = &resolved.sinks[configured.sinks[position].sink];
+                let build = crate::sink::Build {
+                    name: component.name.value(),
+                    data_dir: &resolved.data_dir,
+                    clock: clock.clone(),
+                    open_files: &open_files,
+                };
+                let built = Arc::new(AnySink::build(&component.config, &build).map_err(|error| start(&error))?);
+                let (to, from) = unbounded_channel();
+                let line = Line {
+                    name: component.name.value().as_str().into(),
+                    pipeline: name.clone(),
+                    number: position,
+                    account,
+                    budget: budget.clone(),
+                    outcomes: outcomes.clone(),
+                    closed: engine.closed.clone(),
+                };
+                sinks.push(SinkLine {
+                    name: line.name.clone(),
+                    global: engine.setup.sinks,
+                    route: sink.route,
+                    partitions: built.partitions(),
+                    shape: sink.shape,
+                    packer: Packer::new(sink.packing, budget.clone(), account, to),
+                });
+                engine.setup.sinks += 1;
+                engine.sinks.push((built, line, from));
+            }
+            let steps = part.steps.into_iter().map(|(name, transform)| {
+                engine.setup.steps += 1;
+                Step { name, global: engine.setup.steps - 1, transform }
+            });
+            let pipeline = Arc::new(Pipeline {
+                number,
+                account,
+                budget: budget.clone(),
+                field: resolved.globals.field.value().as_str().into(),
+                identity: part.identity,
+                token: part.token,
+                protector: part.protector,
+                steps: steps.collect(),
+                routes: part.routes,
+                sinks,
+                outcomes,
+                rejects: rejects.clone(),
+                limits: part.limits,
+                origin: resolved.globals.origin,
+                clock: clock.clone(),
+                totals: std::sync::Mutex::default(),
+                nowhere: "".into(),
+                name,
+            });
+            for &source in &configured.sources {
+                sources.push((pipeline.clone(), &resolved.sources[source]));
+            }
+            engine.pipelines.push(pipeline);
+        }
+        engine.setup.slots = Arc::new(slots);
+        engine.setup.limits.depth = engine.pipelines.iter().map(|pipeline| pipeline.limits.depth).max().unwrap_or(128);
+        engine.pool = Pool::new(engine.pipelines.clone());
+        let pool = Arc::downgrade(&engine.pool);
+        budget.on_freed(move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.freed();
+            }
+        });
+        for (pipeline, component) in sources {
+            let build = crate::source::Build {
+                pipeline: &pipeline.name,
+                name: component.name.value(),
+                store: store.clone(),
+                clock: clock.clone(),
+                once: options.once,
+            };
+            let source = AnySource::build(&component.config, &build).map_err(|error| start(&error))?;
+            engine.feeds.push(Feed::new(Arc::new(source), pipeline, engine.pool.clone()));
+        }
+        Ok(engine)
+    }
+
+    /// The pipelines, for whoever shows progress.
+    pub fn pipelines(&self) -> &[Arc<Pipeline>] {
+        &self.pipelines
+    }
+
+    /// Bytes in flight now, and the budget.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.budget.in_flight(), self.budget.total())
+    }
+
+    /// Runs until every source has ended, or `stop` says so, or standard output's reader has left.
+    pub async fn run(self, mut stop: watch::Receiver<Stop>) -> Report {
+        let mut report = Report::default();
+        let mut threads = Vec::new();
+        for number in 0..self.workers {
+            let (pool, setup) = (self.pool.clone(), self.setup.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+            match thread.spawn(move || pool.work(Hands::new(setup))) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => report.errors.push(format!("starting a worker: {error}")),
+            }
+        }
+        let mut runners = JoinSet::new();
+        for (sink, line, sent) in self.sinks {
+            runners.spawn(runner::run(sink, line, sent));
+        }
+        let ticker = tokio::spawn(tick(self.pipelines.clone(), self.pool.clone(), self.setup.clone(), self.clock.clone()));
+        let ended = watch::Sender::new(false);
+        let mut lending = JoinSet::new();
+        let mut settling = JoinSet::new();
+        for feed in &self.feeds {
+            let (lend, settle, until) = (feed.clone(), feed.clone(), ended.subscribe());
+            lending.spawn(async move { lend.lend(until).await });
+            settling.spawn(async move { settle.settle().await });
+        }
+        let mut closed = self.closed.subscribe();
+        while !lending.is_empty() {
+            tokio::select! {
+                Some(lent) = lending.join_next() => {
+                    if let Err(message) = lent.unwrap_or_else(|error| Err(error.to_string())) {
+                        report.errors.push(message);
+                        ended.send_replace(true);
+                    }
+                }
+                Some(Ok(Err(message))) = settling.join_next(), if !settling.is_empty() => {
+                    report.errors.push(message);
+                    ended.send_replace(true);
+                }
+                _ = stop.wait_for(|stop| *stop != Stop::No), if !*ended.borrow() => {
+                    ended.send_replace(true);
+                }
+                _ = closed.wait_for(|closed| *closed), if !*ended.borrow() => {
+                    ended.send_replace(true);
+                }
+            }
+        }
+        report.closed = *self.closed.borrow();
+        let asked = *stop.borrow() != Stop::No;
+        let drain = async {
+            for feed in &self.feeds {
+                feed.hurry();
+            }
+            self.pool.drain();
+            while self.feeds.iter().any(|feed| feed.on_loan() > 0) && report.errors.is_empty() {
+                match settling.join_next().await {
+                    Some(Ok(Ok(()))) => {}
+                    Some(Ok(Err(message))) => report.errors.push(message),
+                    Some(Err(error)) => report.errors.push(error.to_string()),
+                    None => break,
+                }
+            }
+            let mut finished = Vec::new();
+            for line in self.pipelines.iter().flat_map(|pipeline| &pipeline.sinks) {
+                let (answer, answered) = oneshot::channel();
+                line.packer.finish(answer);
+                finished.push((line.name.clone(), answered));
+            }
+            for (name, answered) in finished {
+                if let Ok(Err(message)) = answered.await {
+                    report.errors.push(format!("finishing sink `{name}`: {message}"));
+                }
+            }
+        };
+        // Standard output's reader will never answer: nothing to drain for.
+        let deadline = if report.closed { Duration::from_millis(500) } else { self.deadline };
+        let drained = tokio::select! {
+            () = drain => true,
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => false,
+            () = tokio::time::sleep(deadline), if asked || *self.closed.borrow() => false,
+        };
+        report.drained = drained;
+        self.pool.abandon();
+        ticker.abort();
+        runners.abort_all();
+        if drained {
+            // Those that were begun are done; a stream's thread may still wait for input nobody needs.
+            for thread in threads {
+                let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            }
+        }
+        report.unsettled = self.feeds.iter().flat_map(|feed| feed.source().unsettled()).collect();
+        report.pipelines = self.pipelines.iter().map(|pipeline| (pipeline.name.to_string(), pipeline.totals())).collect();
+        report
+    }
+}
+
+/// Tells transforms the time, sends chunks that are old enough, tidies rejects.
+async fn tick(pipelines: Vec<Arc<Pipeline>>, pool: Arc<Pool>, setup: Setup, clock: Clock) {
+    let mut tidied = clock.now();
+    let mut told = clock.now();
+    loop {
+        tokio::time::sleep(TICK).await;
+        let now = clock.now();
+        let due = |pipeline: &Pipeline, sink: usize| {
+            let packer = &pipeline.sinks[sink].packer;
+            let before = crate::clock::Timestamp(now.0.saturating_sub(
+                i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX),
+            ));
+            packer.oldest().filter(|oldest| *oldest <= before).map(|_| Due::OpenedBefore(before))
+        };
+        let anything = pipelines.iter().any(|pipeline| (0..pipeline.sinks.len()).any(|sink| due(pipeline, sink).is_some()));
+        if anything {
+            // Compression is CPU work; it may not run on the reactor.
+            let (pool, setup) = (pool.clone(), setup.clone());
+            let _ = tokio::task::spawn_blocking(move || {
+                let mut hands = Hands::new(setup);
+                pool.send_due(&mut hands, |pipeline, sink| {
+                    let packer = &pipeline.sinks[sink].packer;
+                    let age = i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX);
+                    Some(Due::OpenedBefore(crate::clock::Timestamp(now.0.saturating_sub(age))))
+                });
+            })
+            .await;
+        }
+        if now.since(told) >= Duration::from_secs(1) {
+            told = now;
+            for step in pipelines.iter().flat_map(|pipeline| &pipeline.steps) {
+                step.transform.tick(now);
+            }
+        }
+        if now.since(tidied) >= TIDY {
+            tidied = now;
+            if let Some(pipeline) = pipelines.first() {
+                let rejects = pipeline.rejects.clone();
+                let removed = tokio::task::spawn_blocking(move || rejects.tidy(now)).await.unwrap_or(0);
+                if removed > 0 {
+                    tracing::warn!(removed, "rejects older than `rejects.max_age` were deleted");
+                }
+            }
+        }
+    }
+}
+
+fn workers(resolved: &Resolved) -> usize {
+    resolved.globals.workers.map_or_else(
+        || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        std::num::NonZeroUsize::get,
+    )
+}
+
+fn open_rejects(resolved: &Resolved, clock: &Clock) -> std::io::Result<Arc<Rejects>> {
+    let settings = &resolved.globals.rejects;
+    let folder = resolved.data_dir.join("rejects");
+    Rejects::open(&folder, settings.max_size.get(), settings.max_age.get(), clock.now()).map(Arc::new)
+}
+
+/// A pipeline before anything outside the configuration was opened.
+struct Part {
+    identity: IdentitySlots,
+    token: crate::record::SlotId,
+    protector: Protector,
+    steps: Vec<(Arc<str>, transform::AnyTransform)>,
+    routes: PatternSet,
+    sinks: Vec<SinkPart>,
+    limits: Limits,
+}
+
+struct SinkPart {
+    route: Option<u32>,
+    shape: usize,
+    packing: Packing,
+}
+
+struct Parts {
+    pipelines: Vec<Part>,
+    shapes: Vec<Arc<Shape>>,
+}
+
+impl Parts {
+    fn build(resolved: &Resolved, families: &[Family], slots: &mut Slots) -> Result<Parts, StartError> {
+        let mut problems = Vec::new();
+        let patterns = families.iter().map(|family| Pattern::parse(&family.pattern)).collect::<Result<Vec<_>, _>>();
+        let patterns = patterns.map_err(|_| StartError::Start("a shipped signal family does not parse".into()))?;
+        let settings = protection(resolved, families, &mut problems);
+        let mut shapes: Vec<Arc<Shape>> = Vec::new();
+        let mut pipelines = Vec::new();
+        let base = Path::new(&resolved.document.name).parent().unwrap_or(Path::new("")).to_path_buf();
+        for configured in &resolved.pipelines {
+            let mut steps = Vec::new();
+            let mut building = transform::Building::new(slots, families, &base);
+            for &position in &configured.transforms {
+                let component = &resolved.transforms[position];
+                match transform::AnyTransform::build(component.name.value(), &component.config, &mut building) {
+                    Ok(Some(transform)) => steps.push((component.name.value().as_str().into(), transform)),
+                    Ok(None) => {}
+                    Err(found) => problems.extend(found),
+                }
+            }
+            if !building.redacts() {
+                steps.insert(0, ("redact".into(), transform::AnyTransform::default_redact(&mut building)));
+            }
+            let mut routed = Vec::new();
+            let mut sinks = Vec::new();
+            for configured in &configured.sinks {
+                let component = &resolved.sinks[configured.sink];
+                let route = match component.config.matching().map(|pattern| (pattern, pattern.compile())) {
+                    None => None,
+                    Some((_, Ok(pattern))) => {
+                        routed.push(pattern);
+                        u32::try_from(routed.len() - 1).ok()
+                    }
+                    Some((pattern, Err(errors))) => {
+                        problems.extend(errors.iter().map(|error| pattern.problem(error)));
+                        None
+                    }
+                };
+                let shape = match &configured.shape {
+                    ConfiguredShape::Nested => {
+                        Shape::Nested(Nested { name: resolved.globals.field.value().as_str().into() })
+                    }
+                    ConfiguredShape::Flatten { config, .. } => {
+                        match config.build(resolved.globals.field.value()) {
+                            Ok(flat) => Shape::Flat(flat),
+                            Err(error) => {
+                                problems.push(Problem::error(component.name.span(), error.message, error.hint));
+                                continue;
+                            }
+                        }
+                    }
+                };
+                let shape = shapes.iter().position(|known| **known == shape).unwrap_or_else(|| {
+                    shapes.push(Arc::new(shape));
+                    shapes.len() - 1
+                });
+                sinks.push(SinkPart { route, shape, packing: component.config.packing() });
+            }
+            let limits = configured.sources.iter().map(|&source| resolved.sources[source].config.limits());
+            let limits = limits.reduce(widest).unwrap_or_default();
+            pipelines.push(Part {
+                identity: IdentitySlots::want(slots),
+                token: slots.want("responseElements.credentials.sessionToken"),
+                protector: Protector::build(&patterns, &settings, slots),
+                steps,
+                routes: PatternSet::compile(&routed.iter().collect::<Vec<_>>(), slots),
+                sinks,
+                limits,
+            });
+        }
+        if problems.is_empty() {
+            Ok(Parts { pipelines, shapes })
+        } else {
+            Err(StartError::Config(Problems::new(resolved.document.clone(), problems)))
+        }
+    }
+}
+
+/// Limits that admit what either admits.
+fn widest(one: Limits, other: Limits) -> Limits {
+    Limits {
+        window: one.window.max(other.window),
+        object: one.object.max(other.object),
+        ratio: one.ratio.max(other.ratio),
+        depth: one.depth.max(other.depth),
+        records: one.records.max(other.records),
+        record: one.record.max(other.record),
+        envelopes: one.envelopes.max(other.envelopes),
+    }
+}
+
+fn protection(resolved: &Resolved, families: &[Family], problems: &mut Vec<Problem>) -> protector::Settings {
+    let mut settings = protector::Settings::default();
+    let protect = &resolved.globals.protect;
+    for pattern in protect.also.iter().flat_map(|patterns| patterns.iter()) {
+        match pattern.compile() {
+            Ok(pattern) => settings.also.push(pattern),
+            Err(errors) => problems.extend(errors.iter().map(|error| pattern.problem(error))),
+        }
+    }
+    for except in &protect.except {
+        match except {
+            Except::Name(name) => {
+                let family = families.iter().position(|family| family.name == *name.value());
+                if let Some(reason) = Protection::by_name(name.value()) {
+                    settings.except_reasons = settings.except_reasons.with(reason);
+                } else if let Some(number) = family {
+                    settings.except_families |= 1 << number;
+                } else {
+                    let names: Vec<&str> =
+                        Protection::exceptions().chain(families.iter().map(|family| family.name.as_str())).collect();
+                    let hint = format!("one of: {}", names.join(", "));
+                    problems.push(Problem::error(name.span(), format!("nothing protects by the name `{}`", name.value()), hint));
+                    continue;
+                }
+                tracing::warn!(except = name.value().as_str(), "not protected: rules may thin it");
+            }
+            Except::Pattern(pattern) => match pattern.compile() {
+                Ok(compiled) => {
+                    tracing::warn!(except = pattern.text().unwrap_or("a pattern"), "not protected: rules may thin it");
+                    settings.except.push(compiled);
+                }
+                Err(errors) => problems.extend(errors.iter().map(|error| pattern.problem(error))),
+            },
+        }
+    }
+    settings
+}
+
+/// The budget, with each pipeline's reserve.
+fn budget_of(resolved: &Resolved, parts: &Parts) -> Result<Budget, StartError> {
+    let reserves: Vec<Reserve> = parts
+        .pipelines
+        .iter()
+        .map(|part| {
+            let [body, window] = job::reserve(&part.limits);
+            let payload = part.sinks.iter().map(|sink| Packer::reserve(&sink.packing).max(job::largest_payload(&part.limits)));
+            Reserve([body, window, payload.sum()])
+        })
+        .collect();
+    let total = resolved.globals.memory.value().as_usize();
+    Budget::new(total, &reserves).map_err(|_| {
+        let named: Vec<(&str, u64)> = resolved
+            .pipelines
+            .iter()
+            .zip(&reserves)
+            .map(|(pipeline, reserve)| (pipeline.name.value().as_str(), reserve.total() as u64))
+            .collect();
+        let problem = resolved.check_memory(&named);
+        StartError::Config(Problems::new(resolved.document.clone(), problem.into_iter().collect()))
+    })
+}

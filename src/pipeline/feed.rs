@@ -1,0 +1,189 @@
+//! Feeds one source's deliveries to the workers, and tells the source in groups how they ended.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, watch};
+
+use super::job::Job;
+use super::line::Pipeline;
+use super::pool::Pool;
+use crate::ack::{Ack, Note, Settle, Settled, Verdict};
+use crate::source::{Source, SourceError};
+use crate::transform::Transform as _;
+
+/// Deliveries on loan from one source, at most. They hold no memory before a worker begins them; this only bounds the
+/// list.
+const MOST_ON_LOAN: usize = 1024;
+/// How long ends of loans are gathered before the source commits them together.
+const GATHER: Duration = Duration::from_millis(50);
+/// First pause after a source's error; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause after a source's errors.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Told by the workers and sinks how loans end; passes it to the settling task.
+struct Desk {
+    pipeline: Arc<Pipeline>,
+    to: UnboundedSender<Settled>,
+}
+
+impl Settle for Desk {
+    fn settle(&self, settled: Settled) {
+        let pipeline = &self.pipeline;
+        let failed = settled.verdict == Verdict::Failed;
+        if !failed {
+            pipeline.outcomes.forget(settled.key);
+        }
+        pipeline.count(|totals| {
+            if failed {
+                totals.failed += 1;
+            } else {
+                totals.deliveries += 1;
+                totals.books.add(&settled.books);
+            }
+        });
+        for step in &pipeline.steps {
+            step.transform.settled(settled.id, settled.verdict);
+        }
+        // The task is gone only when the program ends: then the loan simply was never ended.
+        let _ = self.to.send(settled);
+    }
+}
+
+/// One source's loans.
+pub struct Feed<S> {
+    source: Arc<S>,
+    pipeline: Arc<Pipeline>,
+    pool: Arc<Pool>,
+    on_loan: AtomicUsize,
+    returned: Notify,
+    desk: Arc<Desk>,
+    settled: Mutex<Option<UnboundedReceiver<Settled>>>,
+    hurry: watch::Sender<bool>,
+}
+
+impl<S: Source + 'static> Feed<S> {
+    /// A feed from `source` into `pipeline`'s lane.
+    pub fn new(source: Arc<S>, pipeline: Arc<Pipeline>, pool: Arc<Pool>) -> Arc<Feed<S>> {
+        let (to, from) = unbounded_channel();
+        let desk = Arc::new(Desk { pipeline: pipeline.clone(), to });
+        Arc::new(Feed {
+            source,
+            pipeline,
+            pool,
+            on_loan: AtomicUsize::new(0),
+            returned: Notify::new(),
+            desk,
+            settled: Mutex::new(Some(from)),
+            hurry: watch::Sender::new(false),
+        })
+    }
+
+    /// Lends until the source has no more (`Ok`), or `stop` says so.
+    ///
+    /// # Errors
+    /// The source cannot work at all, in its words.
+    pub async fn lend(&self, mut stop: watch::Receiver<bool>) -> Result<(), String> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let room = MOST_ON_LOAN.saturating_sub(self.on_loan.load(Ordering::Acquire));
+            if room == 0 {
+                tokio::select! {
+                    () = self.returned.notified() => {}
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                }
+                continue;
+            }
+            let lent = tokio::select! {
+                lent = self.source.next(room) => lent,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            };
+            match lent {
+                Ok(Some(deliveries)) => {
+                    pause = FIRST_PAUSE;
+                    self.on_loan.fetch_add(deliveries.len(), Ordering::AcqRel);
+                    let jobs: Vec<Job> = deliveries
+                        .into_iter()
+                        .map(|delivery| {
+                            let key = super::outcomes::DeliveryKey::of(&delivery.identity);
+                            let ack = Ack::new(delivery.id, key, self.desk.clone());
+                            Job::new(self.pipeline.clone(), delivery, ack)
+                        })
+                        .collect();
+                    self.pool.push(self.pipeline.number, jobs);
+                }
+                Ok(None) => return Ok(()),
+                Err(SourceError::Retry(message)) => {
+                    tracing::warn!(pipeline = %self.pipeline.name, %message, "the source is trying again");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(SourceError::Stop(message)) => return Err(message),
+            }
+        }
+    }
+
+    /// Tells the source how its loans ended, in groups, until [`Feed::hurry`] was called and none is left.
+    ///
+    /// # Errors
+    /// The source cannot forget what was settled: it will be lent again by the next run.
+    pub async fn settle(&self) -> Result<(), String> {
+        let taken = self.settled.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut settled) = taken else { return Ok(()) };
+        let mut hurry = self.hurry.subscribe();
+        loop {
+            let mut group = Vec::new();
+            tokio::select! {
+                _ = settled.recv_many(&mut group, MOST_ON_LOAN) => {}
+                _ = hurry.wait_for(|hurry| *hurry) => {
+                    if self.on_loan.load(Ordering::Acquire) == 0 {
+                        return Ok(());
+                    }
+                    settled.recv_many(&mut group, MOST_ON_LOAN).await;
+                }
+            }
+            if !*hurry.borrow() {
+                tokio::select! {
+                    () = tokio::time::sleep(GATHER) => {}
+                    _ = hurry.wait_for(|hurry| *hurry) => {}
+                }
+            }
+            while let Ok(more) = settled.try_recv() {
+                group.push(more);
+            }
+            let count = group.len();
+            for failed in group.iter().filter(|settled| settled.verdict == Verdict::Failed) {
+                if let Note::Why(why) = &failed.note {
+                    tracing::warn!(pipeline = %self.pipeline.name, delivery = failed.id.0, "{why}: the delivery is lent again");
+                }
+            }
+            match self.source.settle(group).await {
+                Ok(()) => {}
+                Err(SourceError::Retry(message) | SourceError::Stop(message)) => return Err(message),
+            }
+            self.on_loan.fetch_sub(count, Ordering::AcqRel);
+            self.returned.notify_one();
+        }
+    }
+
+    /// Loans that have not ended.
+    pub fn on_loan(&self) -> usize {
+        self.on_loan.load(Ordering::Acquire)
+    }
+
+    /// There will be no more loans: commit at once, and end when the last has ended.
+    pub fn hurry(&self) {
+        self.hurry.send_replace(true);
+    }
+
+    /// The source.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+}
