@@ -151,3 +151,28 @@ pub struct Record<'a> {
     /// The shipped signal families it belongs to, by name: bit `n` is family `n`.
     pub families: u64,
 }
+
+impl Record<'_> {
+    /// The JSON text of the value at a slot as it stands now, edits included; the last where there are several.
+    pub fn text(&self, slot: SlotId) -> Option<&[u8]> {
+        let position = self.index.hits(slot).last()?;
+        if self.overlay.removed.binary_search(&position).is_ok() {
+            return None;
+        }
+        if let Ok(at) = self.overlay.replaced.binary_search_by_key(&position, |(position, _)| *position) {
+            return Some(&self.overlay.replaced[at].1);
+        }
+        let leaf = self.index.leaves().get(position as usize)?;
+        self.buffer.get(leaf.start as usize..leaf.end as usize)
+    }
+
+    /// The record's own JSON text, as AWS wrote it.
+    pub fn original(&self) -> &[u8] {
+        self.span.of(self.buffer)
+    }
+}
+
+/// A JSON string's text without its quotes, escapes as written; anything else as it is.
+pub fn unquoted(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text)
+}

@@ -8,6 +8,7 @@ pub mod redact;
 pub mod sample;
 pub mod signals;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,8 +16,10 @@ use foldhash::HashMap;
 
 use crate::ack::{DeliveryId, Verdict};
 use crate::clock::Timestamp;
-use crate::pattern::compile::MatchScratch;
-use crate::record::Record;
+use crate::config::{Match, Problem, TransformConfig};
+use crate::pattern::compile::{MatchScratch, PatternSet};
+use crate::pattern::family::Family;
+use crate::record::{Record, Slots};
 use crate::record::overlay::Fragment;
 
 /// What a transform decided about one record.
@@ -103,19 +106,108 @@ pub trait Transform: Send + Sync {
     }
 }
 
+/// What transforms may use while they are built.
+pub struct Building<'a> {
+    /// Where paths are asked for.
+    pub slots: &'a mut Slots,
+    /// The shipped signal families, in the order of [`Record::families`].
+    pub families: &'a [Family],
+    /// Where relative paths of the configuration start.
+    pub base: &'a Path,
+    /// The accounts of the `account_tags` that came before in this chain.
+    pub accounts: Option<Arc<account_tags::Accounts>>,
+    /// Whether a `redact` was built: then its settings say what becomes of session tokens.
+    pub redacts: bool,
+}
+
 /// One of the transforms there are. Adding one: its file, a variant here, an arm in each `match`.
-pub enum AnyTransform {}
+pub enum AnyTransform {
+    /// `account_tags`
+    AccountTags(account_tags::AccountTags),
+    /// `environment`
+    Environment(environment::Environment),
+    /// `signals`
+    Signals(signals::Signals),
+    /// `sample`
+    Sample(sample::Sample),
+    /// `filter`
+    Filter(filter::Filter),
+    /// `redact`
+    Redact(redact::Redact),
+}
+
+impl AnyTransform {
+    /// Builds a transform; `None` for a shape, which changes only what is written.
+    ///
+    /// # Errors
+    /// What is wrong with its settings, with places in the configuration.
+    pub fn build(
+        name: &str,
+        config: &TransformConfig,
+        building: &mut Building<'_>,
+    ) -> Result<Option<AnyTransform>, Vec<Problem>> {
+        Ok(Some(match config {
+            TransformConfig::AccountTags(config) => Self::AccountTags(account_tags::AccountTags::build(config, building)?),
+            TransformConfig::Environment(config) => Self::Environment(environment::Environment::build(config, building)?),
+            TransformConfig::Signals(config) => Self::Signals(signals::Signals::build(config, building)?),
+            TransformConfig::Sample(config) => Self::Sample(sample::Sample::build(name, config, building)?),
+            TransformConfig::Filter(config) => Self::Filter(filter::Filter::build(config, building)?),
+            TransformConfig::Redact(config) => Self::Redact(redact::Redact::build(config, building)),
+            TransformConfig::Flatten(_) => return Ok(None),
+        }))
+    }
+}
 
 impl Transform for AnyTransform {
-    fn apply(&self, _record: &mut Record<'_>, _context: &mut Context<'_>) -> Decision {
-        match *self {}
+    fn apply(&self, record: &mut Record<'_>, context: &mut Context<'_>) -> Decision {
+        match self {
+            Self::AccountTags(transform) => transform.apply(record, context),
+            Self::Environment(transform) => transform.apply(record, context),
+            Self::Signals(transform) => transform.apply(record, context),
+            Self::Sample(transform) => transform.apply(record, context),
+            Self::Filter(transform) => transform.apply(record, context),
+            Self::Redact(transform) => transform.apply(record, context),
+        }
     }
 
-    fn settled(&self, _delivery: DeliveryId, _verdict: Verdict) {
-        match *self {}
+    fn settled(&self, delivery: DeliveryId, verdict: Verdict) {
+        match self {
+            Self::AccountTags(transform) => transform.settled(delivery, verdict),
+            Self::Environment(transform) => transform.settled(delivery, verdict),
+            Self::Signals(transform) => transform.settled(delivery, verdict),
+            Self::Sample(transform) => transform.settled(delivery, verdict),
+            Self::Filter(transform) => transform.settled(delivery, verdict),
+            Self::Redact(transform) => transform.settled(delivery, verdict),
+        }
     }
 
-    fn tick(&self, _now: Timestamp) {
-        match *self {}
+    fn tick(&self, now: Timestamp) {
+        match self {
+            Self::AccountTags(transform) => transform.tick(now),
+            Self::Environment(transform) => transform.tick(now),
+            Self::Signals(transform) => transform.tick(now),
+            Self::Sample(transform) => transform.tick(now),
+            Self::Filter(transform) => transform.tick(now),
+            Self::Redact(transform) => transform.tick(now),
+        }
     }
+}
+
+/// Compiles the patterns of a transform; one set, in their order.
+pub(crate) fn compile<'m>(
+    patterns: impl IntoIterator<Item = &'m Match>,
+    slots: &mut Slots,
+) -> Result<PatternSet, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut compiled = Vec::new();
+    for pattern in patterns {
+        match pattern.compile() {
+            Ok(pattern) => compiled.push(pattern),
+            // The configuration was checked before; this says it again rather than trust that.
+            Err(errors) => problems.extend(
+                errors.iter().map(|error| Problem::error(pattern.span(), error.message.clone(), error.hint.clone().unwrap_or_default())),
+            ),
+        }
+    }
+    if problems.is_empty() { Ok(PatternSet::compile(&compiled.iter().collect::<Vec<_>>(), slots)) } else { Err(problems) }
 }

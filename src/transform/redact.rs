@@ -8,8 +8,13 @@
 //! ```
 
 use crate::config::{At, Secret};
+use crate::record::{Kind, Record, SlotId, unquoted};
+use crate::transform::{Building, Context, Decision, Transform};
+use hmac::{Hmac, Mac as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::fmt::Write as _;
 
 /// Removes or hashes values of records.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -19,7 +24,8 @@ pub struct Config {
     /// Dotted paths of the values to remove.
     #[serde(default)]
     pub remove: Vec<At<String>>,
-    /// Dotted paths of the values to replace by a hash of them: equal values stay equal.
+    /// Dotted paths of the values to replace by a hash of them (the first 16 bytes of HMAC-SHA-256, in hex): equal values
+    /// stay equal.
     #[serde(default)]
     pub hash: Vec<At<String>>,
     /// The key of the hash; without it, hashes of guessable values (addresses, names) can be undone by trying.
@@ -33,4 +39,130 @@ pub struct Config {
 
 const fn yes() -> bool {
     true
+}
+
+/// Where STS records carry a live credential.
+///
+/// Source: IAM User Guide, "Logging IAM and AWS STS API calls with AWS CloudTrail".
+pub const SESSION_TOKEN: &str = "responseElements.credentials.sessionToken";
+
+/// What stands where a session token was.
+const REDACTED: &[u8] = b"\"REDACTED\"";
+
+/// Removes and hashes values.
+pub struct Redact {
+    token: Option<SlotId>,
+    remove: Vec<Box<str>>,
+    hash: Vec<Box<str>>,
+    key: Hmac<Sha256>,
+}
+
+impl Redact {
+    /// Builds it.
+    pub fn build(config: &Config, building: &mut Building<'_>) -> Redact {
+        building.redacts = true;
+        if !config.default {
+            tracing::warn!("session tokens are written: `redact` has `default = false`, and some records hold live credentials");
+        }
+        let paths = |paths: &[At<String>]| paths.iter().map(|path| path.value().as_str().into()).collect();
+        Redact {
+            token: config.default.then(|| building.slots.want(SESSION_TOKEN)),
+            remove: paths(&config.remove),
+            hash: paths(&config.hash),
+            key: keyed(config.key.as_ref().map_or("", |key| key.reveal())),
+        }
+    }
+
+    /// The rule that is always on unless it is switched off: session tokens are removed.
+    pub fn default_rule(building: &mut Building<'_>) -> Redact {
+        let token = Some(building.slots.want(SESSION_TOKEN));
+        Redact { token, remove: Vec::new(), hash: Vec::new(), key: keyed("") }
+    }
+
+    /// Goes through the record's leaves for paths that are, or are below, a configured one.
+    fn paths(&self, record: &mut Record<'_>) {
+        let mut seen: Vec<(crate::record::PathId, Option<bool>)> = Vec::new();
+        for (position, leaf) in (0u32..).zip(record.index.leaves()) {
+            let path = record.index.path(*leaf);
+            let what = match seen.iter().find(|(known, _)| *known == path) {
+                Some((_, what)) => *what,
+                None => {
+                    let dotted = record.index.paths().dotted(path);
+                    let what = if self.remove.iter().any(|path| covers(path, &dotted)) {
+                        Some(true)
+                    } else if self.hash.iter().any(|path| covers(path, &dotted)) {
+                        Some(false)
+                    } else {
+                        None
+                    };
+                    if seen.len() < 256 {
+                        seen.push((path, what));
+                    }
+                    what
+                }
+            };
+            match what {
+                None => {}
+                Some(true) => record.overlay.removed.push(position),
+                Some(false) => {
+                    let text = record.buffer.get(leaf.start as usize..leaf.end as usize).unwrap_or_default();
+                    if Kind::of(text) != Kind::Null {
+                        record.overlay.replaced.push((position, self.hashed(text).into()));
+                    }
+                }
+            }
+        }
+        record.overlay.removed.sort_unstable();
+        record.overlay.removed.dedup();
+        record.overlay.replaced.sort_by_key(|(position, _)| *position);
+        record.overlay.replaced.dedup_by_key(|(position, _)| *position);
+    }
+
+    fn hashed(&self, text: &[u8]) -> Vec<u8> {
+        let mut key = self.key.clone();
+        key.update(unquoted(text));
+        let mut hex = String::with_capacity(34);
+        for byte in key.finalize().into_bytes().iter().take(16) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        format!("\"{hex}\"").into_bytes()
+    }
+}
+
+/// Whether a dotted path is the configured one, or below it.
+fn covers(configured: &str, dotted: &str) -> bool {
+    dotted.strip_prefix(configured).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn keyed(key: &str) -> Hmac<Sha256> {
+    // HMAC takes keys of every length; the error type is for other algorithms.
+    Hmac::new_from_slice(key.as_bytes()).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
+}
+
+impl Transform for Redact {
+    fn apply(&self, record: &mut Record<'_>, _context: &mut Context<'_>) -> Decision {
+        if let Some(token) = self.token {
+            for position in record.index.hits(token) {
+                let text = record.index.leaves().get(position as usize).map(|leaf| leaf.end - leaf.start);
+                // Null and the empty string hide nothing.
+                let known = record.overlay.replaced.iter().any(|(other, _)| *other == position);
+                if text.is_some_and(|length| length > 2) && !known && !is_null(record, position) {
+                    record.overlay.replaced.push((position, REDACTED.into()));
+                }
+            }
+            if record.overlay.replaced.len() > 1 {
+                record.overlay.replaced.sort_by_key(|(position, _)| *position);
+            }
+        }
+        if !self.remove.is_empty() || !self.hash.is_empty() {
+            self.paths(record);
+        }
+        Decision::Keep
+    }
+}
+
+fn is_null(record: &Record<'_>, position: u32) -> bool {
+    record.index.leaves().get(position as usize).is_some_and(|leaf| {
+        record.buffer.get(leaf.start as usize..leaf.end as usize).is_some_and(|text| Kind::of(text) == Kind::Null)
+    })
 }

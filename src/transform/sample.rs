@@ -1,6 +1,9 @@
 //! Keeps one record in `keep_one_in`, chosen by a hash of one field; protected records are always kept.
 //!
-//! The choice depends on the record only, so a redelivered record gets the same answer.
+//! The choice depends on the record only, so a redelivered record gets the same answer: kept is what has
+//! `XXH3-64(salt, 0x00, key) mod keep_one_in = 0`. The salt is the transform's name where none is set; the key is the
+//! record's id (16 bytes, big-endian), or the JSON text of the field `by` (a string without its quotes). A kept record
+//! says what it stands for: `trailship.sample.rate` (rates of several rules multiply) and `.rules`.
 //!
 //! ```toml
 //! [transforms.thin]
@@ -9,10 +12,17 @@
 //! keep_one_in = 50
 //! ```
 
-use crate::config::{At, Match};
+use crate::config::{At, Match, Problem};
+use crate::pattern::compile::PatternSet;
+use crate::pattern::view::View;
+use crate::record::overlay::{Fragment, FragmentLeaf, Parent};
+use crate::record::{Record, SlotId};
+use crate::transform::{Building, Context, Decision, Transform};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Keeps one record in N; protected records are always kept.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -28,7 +38,110 @@ pub struct Config {
     /// are kept. Default: the record's id.
     #[serde(default)]
     pub by: Option<At<String>>,
-    /// Text mixed into the hash, so that two `sample` steps choose independently.
+    /// Text mixed into the hash, so that two `sample` steps choose independently. Default: the name of the transform.
     #[serde(default)]
     pub salt: String,
+}
+
+/// Thins records.
+pub struct Sample {
+    name: Box<str>,
+    only: Option<PatternSet>,
+    keep_one_in: u64,
+    by: Option<SlotId>,
+    seeded: Xxh3,
+}
+
+impl Sample {
+    /// Builds it; `name` is its name in the configuration.
+    ///
+    /// # Errors
+    /// What is wrong with its pattern.
+    pub fn build(name: &str, config: &Config, building: &mut Building<'_>) -> Result<Sample, Vec<Problem>> {
+        let only = match &config.r#match {
+            Some(pattern) => Some(super::compile([pattern], building.slots)?),
+            None => None,
+        };
+        let by = config.by.as_ref().map(|path| building.slots.want(path.value()));
+        let salt = if config.salt.is_empty() { name } else { &config.salt };
+        Ok(Sample::new(name, only, config.keep_one_in.value().get(), by, salt))
+    }
+
+    fn new(name: &str, only: Option<PatternSet>, keep_one_in: u32, by: Option<SlotId>, salt: &str) -> Sample {
+        let mut seeded = Xxh3::new();
+        seeded.update(salt.as_bytes());
+        seeded.update(&[0]);
+        Sample { name: name.into(), only, keep_one_in: u64::from(keep_one_in), by, seeded }
+    }
+
+    /// Whether the record with this key is kept.
+    fn keeps(&self, key: &[u8]) -> bool {
+        let mut hash = self.seeded.clone();
+        hash.update(key);
+        hash.digest() % self.keep_one_in == 0
+    }
+
+    /// Says on the record what it stands for, together with rules before this one.
+    fn mark(&self, record: &mut Record<'_>, context: &mut Context<'_>) {
+        let added = &mut record.overlay.added;
+        let before = added.iter().position(|(parent, fragment)| *parent == Parent::Root && is_sample(fragment));
+        let fragment = match before {
+            Some(at) => {
+                let (_, before) = added.remove(at);
+                Some(Arc::new(Fragment::once(self.leaves(Some(&before)))))
+            }
+            None => context.local.fragment(0, 0, || Some(Fragment::shared(self.leaves(None)))),
+        };
+        added.extend(fragment.map(|fragment| (Parent::Root, fragment)));
+    }
+
+    fn leaves(&self, before: Option<&Fragment>) -> Vec<FragmentLeaf> {
+        let leaf = |key: &str, index, value: String| FragmentLeaf {
+            keys: vec!["sample".into(), key.into()],
+            index,
+            value: value.into_bytes().into(),
+        };
+        let mut rate = self.keep_one_in;
+        let mut rules: Vec<String> = Vec::new();
+        for known in before.into_iter().flat_map(|before| &before.leaves) {
+            let text = String::from_utf8_lossy(&known.value);
+            match known.index {
+                None => rate = rate.saturating_mul(text.parse().unwrap_or(1)),
+                Some(_) => rules.push(text.into_owned()),
+            }
+        }
+        rules.push(serde_json::Value::from(&*self.name).to_string());
+        let mut leaves = vec![leaf("rate", None, rate.to_string())];
+        leaves.extend((0..).zip(rules).map(|(index, rule)| leaf("rules", Some(index), rule)));
+        leaves
+    }
+}
+
+fn is_sample(fragment: &Fragment) -> bool {
+    fragment.leaves.first().is_some_and(|leaf| leaf.keys.first().is_some_and(|key| &**key == "sample"))
+}
+
+impl Transform for Sample {
+    fn apply(&self, record: &mut Record<'_>, context: &mut Context<'_>) -> Decision {
+        if record.protection.any() || self.keep_one_in == 1 {
+            return Decision::Keep;
+        }
+        if let Some(only) = &self.only
+            && !only.any(&View::of(record, context.field), context.matching)
+        {
+            return Decision::Keep;
+        }
+        let kept = match self.by {
+            None => self.keeps(&record.identity.id.0.to_be_bytes()),
+            Some(slot) => match record.text(slot) {
+                Some(text) => self.keeps(crate::record::unquoted(text)),
+                None => return Decision::Keep,
+            },
+        };
+        if !kept {
+            return Decision::Sample;
+        }
+        self.mark(record, context);
+        Decision::Keep
+    }
 }

@@ -6,9 +6,19 @@
 //! except = ["dry_run"]
 //! ```
 
-use crate::config::At;
+use crate::config::{At, Problem};
+use crate::pattern::Pattern;
+use crate::pattern::compile::PatternSet;
+use crate::pattern::family::Fine;
+use crate::pattern::predicate;
+use crate::pattern::view::View;
+use crate::record::Record;
+use crate::record::overlay::{Fragment, FragmentLeaf, Parent};
+use crate::transform::{Building, Context, Decision, Transform};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Marks records with the signal families they belong to.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -21,4 +31,118 @@ pub struct Config {
     /// Names of families not to write. Default: none.
     #[serde(default)]
     pub except: Vec<At<String>>,
+}
+
+/// Writes tags. The broad ones were found before, by protection; the finer ones are looked at here.
+pub struct Signals {
+    names: Vec<Box<str>>,
+    /// Bit `n`: family `n` is written.
+    written: u64,
+    /// Families that have finer tags.
+    finer: u64,
+    fine: Vec<FineTag>,
+    /// The patterns of those finer tags that have one.
+    set: PatternSet,
+}
+
+struct FineTag {
+    family: u32,
+    /// Its place in the set.
+    pattern: Option<usize>,
+    fine: Fine,
+}
+
+impl Signals {
+    /// Builds it over the shipped families.
+    ///
+    /// # Errors
+    /// Names that no family has.
+    pub fn build(config: &Config, building: &mut Building<'_>) -> Result<Signals, Vec<Problem>> {
+        let families = building.families;
+        let mut problems = Vec::new();
+        let mut bits = |names: &[At<String>]| {
+            let mut bits = 0;
+            for name in names {
+                match families.iter().position(|family| family.name == *name.value()) {
+                    Some(number) => bits |= 1 << number,
+                    None => {
+                        let known: Vec<&str> = families.iter().map(|family| family.name.as_str()).collect();
+                        let message = format!("there is no signal family `{}`", name.value());
+                        problems.push(Problem::error(name.span(), message, format!("one of: {}", known.join(", "))));
+                    }
+                }
+            }
+            bits
+        };
+        let only = config.only.as_deref().map_or(u64::MAX, &mut bits);
+        let except = bits(&config.except);
+        let (mut fine, mut patterns, mut finer) = (Vec::new(), Vec::new(), 0);
+        for (number, family) in (0u32..).zip(families) {
+            for tag in &family.fine {
+                finer |= 1 << number;
+                let pattern = match tag.pattern.as_ref().map(Pattern::parse) {
+                    None => None,
+                    Some(Ok(pattern)) => {
+                        patterns.push(pattern);
+                        Some(patterns.len() - 1)
+                    }
+                    Some(Err(_)) => continue,
+                };
+                fine.push(FineTag { family: number, pattern, fine: tag.clone() });
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let names = families.iter().map(|family| family.name.as_str().into()).collect();
+        let set = PatternSet::compile(&patterns.iter().collect::<Vec<_>>(), building.slots);
+        Ok(Signals { names, written: only & !except, finer, fine, set })
+    }
+
+    fn finer<'s>(&'s self, record: &Record<'_>, context: &mut Context<'_>, families: u64, tags: &mut Vec<&'s str>) {
+        let matched = self.set.matches(&View::of(record, context.field), context.matching);
+        for tag in &self.fine {
+            let of_family = families >> tag.family & 1 == 1;
+            let matches = |at: usize| matched.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
+            if of_family
+                && tag.pattern.is_none_or(matches)
+                && tag.fine.decide(record.original()) == predicate::Decision::Yes
+            {
+                tags.push(&tag.fine.tag);
+            }
+        }
+    }
+}
+
+impl Transform for Signals {
+    fn apply(&self, record: &mut Record<'_>, context: &mut Context<'_>) -> Decision {
+        let families = record.families & self.written;
+        if families == 0 {
+            return Decision::Keep;
+        }
+        let mut tags: Vec<&str> = Vec::with_capacity(8);
+        let mut left = families;
+        while left != 0 {
+            tags.extend(self.names.get(left.trailing_zeros() as usize).map(|name| &**name));
+            left &= left - 1;
+        }
+        let mut key = families;
+        if families & self.finer != 0 {
+            let broad = tags.len();
+            self.finer(record, context, families, &mut tags);
+            if tags.len() > broad {
+                key = xxh3_64(tags.join(",").as_bytes());
+            }
+        }
+        let fragment = context.local.fragment(0, key, || {
+            let leaf = |(index, tag): (u32, &&str)| FragmentLeaf {
+                keys: vec!["signals".into()],
+                index: Some(index),
+                value: format!("\"{tag}\"").into_bytes().into(),
+            };
+            Some(Fragment::shared((0..).zip(&tags).map(leaf).collect()))
+        });
+        record.overlay.added.extend(fragment.map(|fragment: Arc<Fragment>| (Parent::Root, fragment)));
+        Decision::Keep
+    }
 }
