@@ -17,10 +17,11 @@ use foldhash::HashMap;
 use crate::ack::{DeliveryId, Verdict};
 use crate::clock::Timestamp;
 use crate::config::{Match, Problem, TransformConfig};
+use crate::pattern::PatternError;
 use crate::pattern::compile::{MatchScratch, PatternSet};
 use crate::pattern::family::Family;
-use crate::record::{Record, Slots};
 use crate::record::overlay::Fragment;
+use crate::record::{Record, Slots};
 
 /// What a transform decided about one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,8 +148,12 @@ impl AnyTransform {
         building: &mut Building<'_>,
     ) -> Result<Option<AnyTransform>, Vec<Problem>> {
         Ok(Some(match config {
-            TransformConfig::AccountTags(config) => Self::AccountTags(account_tags::AccountTags::build(config, building)?),
-            TransformConfig::Environment(config) => Self::Environment(environment::Environment::build(config, building)?),
+            TransformConfig::AccountTags(config) => {
+                Self::AccountTags(account_tags::AccountTags::build(config, building)?)
+            }
+            TransformConfig::Environment(config) => {
+                Self::Environment(environment::Environment::build(config, building)?)
+            }
             TransformConfig::Signals(config) => Self::Signals(signals::Signals::build(config, building)?),
             TransformConfig::Sample(config) => Self::Sample(sample::Sample::build(name, config, building)?),
             TransformConfig::Filter(config) => Self::Filter(filter::Filter::build(config, building)?),
@@ -193,6 +198,15 @@ impl Transform for AnyTransform {
     }
 }
 
+/// What is wrong with a pattern, as problems. The configuration was checked before; this says it again rather than
+/// trust that.
+pub(crate) fn problems(pattern: &Match, errors: &[PatternError]) -> Vec<Problem> {
+    let said = |error: &PatternError| {
+        Problem::error(pattern.span(), error.message.clone(), error.hint.clone().unwrap_or_default())
+    };
+    errors.iter().map(said).collect()
+}
+
 /// Compiles the patterns of a transform; one set, in their order.
 pub(crate) fn compile<'m>(
     patterns: impl IntoIterator<Item = &'m Match>,
@@ -203,11 +217,12 @@ pub(crate) fn compile<'m>(
     for pattern in patterns {
         match pattern.compile() {
             Ok(pattern) => compiled.push(pattern),
-            // The configuration was checked before; this says it again rather than trust that.
-            Err(errors) => problems.extend(
-                errors.iter().map(|error| Problem::error(pattern.span(), error.message.clone(), error.hint.clone().unwrap_or_default())),
-            ),
+            Err(errors) => problems.extend(self::problems(pattern, &errors)),
         }
     }
-    if problems.is_empty() { Ok(PatternSet::compile(&compiled.iter().collect::<Vec<_>>(), slots)) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(PatternSet::compile(&compiled.iter().collect::<Vec<_>>(), slots))
+    } else {
+        Err(problems)
+    }
 }

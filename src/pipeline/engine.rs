@@ -425,15 +425,15 @@ struct Parts {
 impl Parts {
     fn build(resolved: &Resolved, families: &[Family], slots: &mut Slots) -> Result<Parts, StartError> {
         let mut problems = Vec::new();
-        let patterns = families.iter().map(|family| Pattern::parse(&family.pattern)).collect::<Result<Vec<_>, _>>();
-        let patterns = patterns.map_err(|_| StartError::Start("a shipped signal family does not parse".into()))?;
+        let patterns: Vec<&Pattern> = families.iter().map(|family| &family.pattern).collect();
         let settings = protection(resolved, families, &mut problems);
         let mut shapes: Vec<Arc<Shape>> = Vec::new();
         let mut pipelines = Vec::new();
         let base = Path::new(&resolved.document.name).parent().unwrap_or(Path::new("")).to_path_buf();
         for configured in &resolved.pipelines {
             let mut steps = Vec::new();
-            let mut building = transform::Building::new(slots, families, &base);
+            let mut building =
+                transform::Building { slots, families, base: &base, accounts: None, redacts: false };
             for &position in &configured.transforms {
                 let component = &resolved.transforms[position];
                 match transform::AnyTransform::build(component.name.value(), &component.config, &mut building) {
@@ -442,8 +442,9 @@ impl Parts {
                     Err(found) => problems.extend(found),
                 }
             }
-            if !building.redacts() {
-                steps.insert(0, ("redact".into(), transform::AnyTransform::default_redact(&mut building)));
+            if !building.redacts {
+                let rule = transform::redact::Redact::default_rule(&mut building);
+                steps.push(("redact".into(), transform::AnyTransform::Redact(rule)));
             }
             let mut routed = Vec::new();
             let mut sinks = Vec::new();
@@ -456,7 +457,7 @@ impl Parts {
                         u32::try_from(routed.len() - 1).ok()
                     }
                     Some((pattern, Err(errors))) => {
-                        problems.extend(errors.iter().map(|error| pattern.problem(error)));
+                        problems.extend(transform::problems(pattern, &errors));
                         None
                     }
                 };
@@ -519,7 +520,7 @@ fn protection(resolved: &Resolved, families: &[Family], problems: &mut Vec<Probl
     for pattern in protect.also.iter().flat_map(|patterns| patterns.iter()) {
         match pattern.compile() {
             Ok(pattern) => settings.also.push(pattern),
-            Err(errors) => problems.extend(errors.iter().map(|error| pattern.problem(error))),
+            Err(errors) => problems.extend(transform::problems(pattern, &errors)),
         }
     }
     for except in &protect.except {
@@ -544,7 +545,7 @@ fn protection(resolved: &Resolved, families: &[Family], problems: &mut Vec<Probl
                     tracing::warn!(except = pattern.text().unwrap_or("a pattern"), "not protected: rules may thin it");
                     settings.except.push(compiled);
                 }
-                Err(errors) => problems.extend(errors.iter().map(|error| pattern.problem(error))),
+                Err(errors) => problems.extend(transform::problems(pattern, &errors)),
             },
         }
     }

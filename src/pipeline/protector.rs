@@ -35,9 +35,9 @@ pub struct Protector {
 
 impl Protector {
     /// A protector over the shipped `families` (at most 64), in their order.
-    pub fn build(families: &[Pattern], settings: &Settings, slots: &mut Slots) -> Protector {
+    pub fn build(families: &[&Pattern], settings: &Settings, slots: &mut Slots) -> Protector {
         let all: Vec<&Pattern> =
-            families.iter().take(64).chain(&settings.also).chain(&settings.except).collect();
+            families.iter().take(64).copied().chain(&settings.also).chain(&settings.except).collect();
         Protector {
             slots: ProtectSlots::want(slots),
             set: PatternSet::compile(&all, slots),

@@ -34,6 +34,13 @@ impl Account {
     }
 }
 
+impl Account {
+    /// The account as a number below 10^12.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl std::fmt::Display for Account {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{:012}", self.0)

@@ -14,9 +14,17 @@
 //! match = { name = [{ wildcard = "*sandbox*" }] }
 //! ```
 
-use crate::config::{At, Match};
+use crate::config::{At, Match, Problem};
+use crate::pattern::{Pattern, slow};
+use crate::record::Record;
+use crate::record::identity::Account;
+use crate::record::overlay::{Fragment, FragmentLeaf, Parent};
+use crate::transform::account_tags::{Accounts, key};
+use crate::transform::{Building, Context, Decision, Transform};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Says which environment an account belongs to.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -39,4 +47,80 @@ pub struct Rule {
     pub set: At<String>,
     /// Which accounts, as an event pattern over `{ id, name, ou_path, tags }`. Required.
     pub r#match: Match,
+}
+
+/// Says which environment accounts belong to. Decided once for each account and table, not for each record.
+pub struct Environment {
+    accounts: Option<Arc<Accounts>>,
+    rules: Vec<(String, Pattern)>,
+    default: Option<String>,
+}
+
+impl Environment {
+    /// Builds it over the accounts of the `account_tags` before it; without one, rules see the account's id only.
+    ///
+    /// # Errors
+    /// What is wrong with its patterns.
+    pub fn build(config: &Config, building: &mut Building<'_>) -> Result<Environment, Vec<Problem>> {
+        let (mut rules, mut problems) = (Vec::new(), Vec::new());
+        for rule in config.rules.value() {
+            match rule.r#match.compile() {
+                Ok(pattern) => rules.push((rule.set.value().clone(), pattern)),
+                Err(errors) => problems.extend(super::problems(&rule.r#match, &errors)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Environment { accounts: building.accounts.clone(), rules, default: config.default.clone() })
+    }
+
+    /// The environment of an account: the first rule that matches decides.
+    pub fn of(&self, account: Account) -> Option<&str> {
+        let mut seen = Map::new();
+        seen.insert("id".into(), account.to_string().into());
+        let table = self.accounts.as_ref().map(|accounts| accounts.table());
+        if let Some(info) = table.as_ref().and_then(|table| table.get(account)) {
+            if let Some(name) = &info.name {
+                seen.insert("name".into(), name.as_str().into());
+            }
+            if let Some(ou_path) = &info.ou_path {
+                seen.insert("ou_path".into(), ou_path.as_str().into());
+            }
+            let tags: Map<String, Value> =
+                info.tags.iter().map(|(tag, value)| (tag.clone(), json!(value))).collect();
+            seen.insert("tags".into(), tags.into());
+        }
+        let seen = Value::Object(seen).to_string();
+        let rule = self.rules.iter().find(|(_, pattern)| slow::matches(pattern, &seen));
+        rule.map(|(set, _)| set.as_str()).or(self.default.as_deref())
+    }
+
+    fn add(&self, account: Account, parent: Parent, record: &mut Record<'_>, context: &mut Context<'_>) {
+        let version = self.accounts.as_ref().map_or(1, |accounts| accounts.version());
+        let fragment = context.local.fragment(version, key(account), || {
+            let environment = self.of(account)?;
+            let value = Value::from(environment).to_string().into_bytes().into();
+            Some(Fragment::shared(vec![FragmentLeaf {
+                keys: vec!["environment".into()],
+                index: None,
+                value,
+            }]))
+        });
+        record.overlay.added.extend(fragment.map(|fragment| (parent, fragment)));
+    }
+}
+
+impl Transform for Environment {
+    fn apply(&self, record: &mut Record<'_>, context: &mut Context<'_>) -> Decision {
+        if let Some(account) = record.identity.account {
+            self.add(account, Parent::Account, record, context);
+        }
+        if let Some(caller) = record.identity.caller
+            && Some(caller) != record.identity.account
+        {
+            self.add(caller, Parent::Caller, record, context);
+        }
+        Decision::Keep
+    }
 }

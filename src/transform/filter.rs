@@ -47,7 +47,11 @@ impl Filter {
             Some(patterns) => super::compile(patterns.iter(), building.slots).map(Some),
             None => Ok(None),
         };
-        Ok(Filter { keep: set(&config.keep)?, drop: set(&config.drop)?, drop_protected: config.drop_protected })
+        Ok(Filter {
+            keep: set(&config.keep)?,
+            drop: set(&config.drop)?,
+            drop_protected: config.drop_protected,
+        })
     }
 }
 

@@ -62,7 +62,9 @@ impl Redact {
     pub fn build(config: &Config, building: &mut Building<'_>) -> Redact {
         building.redacts = true;
         if !config.default {
-            tracing::warn!("session tokens are written: `redact` has `default = false`, and some records hold live credentials");
+            tracing::warn!(
+                "session tokens are written: `redact` has `default = false`, and some records hold live credentials"
+            );
         }
         let paths = |paths: &[At<String>]| paths.iter().map(|path| path.value().as_str().into()).collect();
         Redact {
@@ -136,7 +138,8 @@ fn covers(configured: &str, dotted: &str) -> bool {
 
 fn keyed(key: &str) -> Hmac<Sha256> {
     // HMAC takes keys of every length; the error type is for other algorithms.
-    Hmac::new_from_slice(key.as_bytes()).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
+    Hmac::new_from_slice(key.as_bytes())
+        .unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
 }
 
 impl Transform for Redact {
@@ -163,6 +166,9 @@ impl Transform for Redact {
 
 fn is_null(record: &Record<'_>, position: u32) -> bool {
     record.index.leaves().get(position as usize).is_some_and(|leaf| {
-        record.buffer.get(leaf.start as usize..leaf.end as usize).is_some_and(|text| Kind::of(text) == Kind::Null)
+        record
+            .buffer
+            .get(leaf.start as usize..leaf.end as usize)
+            .is_some_and(|text| Kind::of(text) == Kind::Null)
     })
 }

@@ -84,7 +84,8 @@ impl Sample {
     /// Says on the record what it stands for, together with rules before this one.
     fn mark(&self, record: &mut Record<'_>, context: &mut Context<'_>) {
         let added = &mut record.overlay.added;
-        let before = added.iter().position(|(parent, fragment)| *parent == Parent::Root && is_sample(fragment));
+        let before =
+            added.iter().position(|(parent, fragment)| *parent == Parent::Root && is_sample(fragment));
         let fragment = match before {
             Some(at) => {
                 let (_, before) = added.remove(at);

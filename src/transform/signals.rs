@@ -7,7 +7,6 @@
 //! ```
 
 use crate::config::{At, Problem};
-use crate::pattern::Pattern;
 use crate::pattern::compile::PatternSet;
 use crate::pattern::family::Fine;
 use crate::pattern::predicate;
@@ -68,7 +67,11 @@ impl Signals {
                     None => {
                         let known: Vec<&str> = families.iter().map(|family| family.name.as_str()).collect();
                         let message = format!("there is no signal family `{}`", name.value());
-                        problems.push(Problem::error(name.span(), message, format!("one of: {}", known.join(", "))));
+                        problems.push(Problem::error(
+                            name.span(),
+                            message,
+                            format!("one of: {}", known.join(", ")),
+                        ));
                     }
                 }
             }
@@ -80,14 +83,10 @@ impl Signals {
         for (number, family) in (0u32..).zip(families) {
             for tag in &family.fine {
                 finer |= 1 << number;
-                let pattern = match tag.pattern.as_ref().map(Pattern::parse) {
-                    None => None,
-                    Some(Ok(pattern)) => {
-                        patterns.push(pattern);
-                        Some(patterns.len() - 1)
-                    }
-                    Some(Err(_)) => continue,
-                };
+                let pattern = tag.pattern.as_ref().map(|pattern| {
+                    patterns.push(pattern);
+                    patterns.len() - 1
+                });
                 fine.push(FineTag { family: number, pattern, fine: tag.clone() });
             }
         }
@@ -95,17 +94,24 @@ impl Signals {
             return Err(problems);
         }
         let names = families.iter().map(|family| family.name.as_str().into()).collect();
-        let set = PatternSet::compile(&patterns.iter().collect::<Vec<_>>(), building.slots);
+        let set = PatternSet::compile(&patterns, building.slots);
         Ok(Signals { names, written: only & !except, finer, fine, set })
     }
 
-    fn finer<'s>(&'s self, record: &Record<'_>, context: &mut Context<'_>, families: u64, tags: &mut Vec<&'s str>) {
+    fn finer<'s>(
+        &'s self,
+        record: &Record<'_>,
+        context: &mut Context<'_>,
+        families: u64,
+        tags: &mut Vec<&'s str>,
+    ) {
         let matched = self.set.matches(&View::of(record, context.field), context.matching);
         for tag in &self.fine {
             let of_family = families >> tag.family & 1 == 1;
             let matches = |at: usize| matched.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
             if of_family
                 && tag.pattern.is_none_or(matches)
+                && !tags.contains(&tag.fine.tag.as_str())
                 && tag.fine.decide(record.original()) == predicate::Decision::Yes
             {
                 tags.push(&tag.fine.tag);
