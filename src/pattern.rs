@@ -26,7 +26,10 @@
 //! | numbers | compared as decimals, exactly, whatever their size |
 //! | `$or` | each alternative is judged on its own, and siblings always hold |
 //! | `$or` that is no list of objects | refused; Event Ruler takes it for a field named `$or` |
-//! | empty keys | are never entered in an event, nor are empty lists accepted anywhere in a pattern |
+//! | values of one list | each is judged on its own; there, some that ignore case or have stars disturb each other |
+//! | empty lists | are refused everywhere; there, not inside `anything-but` with an operator beside another value |
+//! | empty keys in an event | are never entered; there, they are where the pattern has one too, but not last |
+//! | repeated keys that hold arrays | count as one array, their elements tied by position, in a scanned record |
 //! | text after the closing brace | refused |
 
 pub mod compile;

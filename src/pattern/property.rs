@@ -107,7 +107,7 @@ proptest! {
 
     #[test]
     fn compiled_patterns_match_what_slow_ones_match(bytes in prop::collection::vec(any::<u8>(), 0..900), escape in any::<bool>()) {
-        let mut choices = Choices(bytes.into_iter());
+        let mut choices = Choices::new(bytes.into_iter(), true);
         let texts: Vec<String> = (0..5).map(|_| choices.pattern()).collect();
         let patterns: Vec<Pattern> = texts.iter().filter_map(|text| Pattern::parse_json(text).ok()).collect();
         let mut slots = Slots::default();

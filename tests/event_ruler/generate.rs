@@ -1,11 +1,29 @@
 //! Makes up patterns and events that have something to say to each other: few names, few values, odd shapes.
 
 /// A stream of choices: random bytes, or those a property test shrinks. Used up, it makes the first choice always.
-pub(super) struct Choices<I>(pub(super) I);
+pub(super) struct Choices<I> {
+    bytes: I,
+    /// Whether a key that repeats may hold arrays of objects.
+    twins: bool,
+    flavour: Flavour,
+}
+
+/// Which addresses a pattern and the events for it have: of one family and then no numbers, or all sorts.
+#[derive(Clone, Copy, PartialEq)]
+enum Flavour {
+    None,
+    V4,
+    V6,
+    All,
+}
 
 impl<I: Iterator<Item = u8>> Choices<I> {
+    pub(super) fn new(bytes: I, twins: bool) -> Choices<I> {
+        Choices { bytes, twins, flavour: Flavour::None }
+    }
+
     fn below(&mut self, end: usize) -> usize {
-        self.0.next().map_or(0, usize::from) * end / 256
+        self.bytes.next().map_or(0, usize::from) * end / 256
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -19,39 +37,22 @@ impl<I: Iterator<Item = u8>> Choices<I> {
 }
 
 const STRINGS: &[&str] = &[
-    "x",
-    "y",
-    "xy",
-    "xyx",
-    "",
-    "X",
-    "Xy",
+    "x", "y", "xy", "xyx", "", "X", "Xy", "a*b", r"a\b", "5", "true", "null", "x\"", "\"x", "é", "É",
+    "straße", "STRASSE", "😀", "xxyyxxy", "yxyxyx",
+];
+const V4: &[&str] = &[
     "10.0.0.1",
     "010.0.0.01",
     "10.1.2.3",
     "192.168.0.1",
-    "::1",
-    "0:0:0:0:0:0:0:1",
-    "2001:db8::1",
-    "2001:db8::beef",
-    "::ffff:a00:1",
-    "::ffff:10.0.0.1",
-    "a*b",
-    r"a\b",
-    "5",
-    "true",
-    "null",
-    "x\"",
-    "\"x",
-    "é",
-    "É",
-    "straße",
-    "STRASSE",
-    "😀",
-    "xxyyxxy",
-    "yxyxyx",
     "10.0.0.999",
+    "10.0.0.0",
+    "::ffff:a00:1",
+    "0.0.0.0",
 ];
+const V6: &[&str] =
+    &["::1", "0:0:0:0:0:0:0:1", "2001:db8::1", "2001:db8::beef", "::", "2001:DB8:0::1", "1::2::3", "00001::"];
+const DOTTED: &[&str] = &["::ffff:10.0.0.1"];
 const NUMBERS: &[&str] = &[
     "5",
     "0",
@@ -77,22 +78,31 @@ const WILDCARDS: &[&str] = &[
     "*", "x*", "*x", "x*x", "*x*", "x*y*x", r"a\\*b", r"a\\\\b", "x", "*y*y*", "x**", r"a\\b", "*xy*y",
     "x*xy*", "", "*yx",
 ];
-const CIDRS: &[&str] = &[
+const V4_RANGES: &[&str] = &[
     "10.0.0.0/8",
     "10.0.0.1/31",
     "0.0.0.0/0",
-    "10.0.0.1/32",
     "192.168.0.0/16",
+    "010.0.0.0/8",
+    "10.0.0.0/33",
+    "10.0.0.0",
+    "10.0.0.0/9",
+    "255.0.0.0/8",
+    "::ffff:a00:0/8",
+    "10.0.0.0/24",
+    "10.0.0.1/32",
+    "10.0.0.0/08",
+];
+const V6_RANGES: &[&str] = &[
     "2001:db8::/32",
     "::/0",
-    "::1/128",
     "::1/127",
-    "32.1.13.0/24",
-    "10.0.0.0/08",
-    "10.0.0.0",
-    "10.0.0.0/33",
-    "010.0.0.0/8",
+    "::1/64",
+    "2001:db8::be00/120",
     "x/8",
+    "::/129",
+    "::1/128",
+    "2001:db8::1/31",
 ];
 const FIELDS: &[&[&str]] = &[
     &["a"],
@@ -113,8 +123,27 @@ fn quoted(text: &str) -> String {
 
 impl<I: Iterator<Item = u8>> Choices<I> {
     fn string(&mut self) -> String {
-        let end = if self.once_in(3) { STRINGS.len() } else { 7 };
-        quoted(STRINGS[self.below(end)])
+        let pools = match self.flavour {
+            Flavour::None => [STRINGS; 3],
+            Flavour::V4 => [STRINGS, V4, V4],
+            Flavour::V6 => [STRINGS, V6, V6],
+            Flavour::All => [V4, V6, DOTTED],
+        };
+        let pool = pools[self.below(3)];
+        let end = if self.once_in(3) { pool.len() } else { pool.len().min(7) };
+        quoted(pool[self.below(end)])
+    }
+
+    fn range(&mut self) -> &'static str {
+        let either = self.once_in(2);
+        let pool = match self.flavour {
+            Flavour::V6 => V6_RANGES,
+            Flavour::All if either => V6_RANGES,
+            _ => V4_RANGES,
+        };
+        // The last few are mistakes, or the deviations.
+        let end = if self.once_in(8) { pool.len() } else { 5 };
+        pool[self.below(end)]
     }
 
     fn number(&mut self) -> &'static str {
@@ -125,8 +154,8 @@ impl<I: Iterator<Item = u8>> Choices<I> {
     fn scalar(&mut self) -> String {
         match self.below(8) {
             0..=4 => self.string(),
-            5 => self.number().to_owned(),
-            6 => self.pick(&["true", "false"]).to_owned(),
+            5 if matches!(self.flavour, Flavour::None | Flavour::All) => self.number().to_owned(),
+            5 | 6 => self.pick(&["true", "false"]).to_owned(),
             _ => "null".to_owned(),
         }
     }
@@ -144,7 +173,8 @@ impl<I: Iterator<Item = u8>> Choices<I> {
             1 => format!(r#"{{"suffix":{}}}"#, self.string()),
             2 => format!(r#"{{"equals-ignore-case":{}}}"#, self.string()),
             3 | 4 => format!(r#"{{"wildcard":"{}"}}"#, self.pick(WILDCARDS)),
-            5 | 6 => format!(r#"{{"cidr":"{}"}}"#, self.pick(CIDRS)),
+            5 | 6 if self.flavour == Flavour::None => self.numeric(),
+            5 | 6 => format!(r#"{{"cidr":"{}"}}"#, self.range()),
             7 | 8 => format!(r#"{{"exists":{}}}"#, self.pick(&["true", "false", "false"])),
             9 => self.numeric(),
             10 => format!(
@@ -244,6 +274,8 @@ impl<I: Iterator<Item = u8>> Choices<I> {
 
     /// The text of a pattern; one in ten or so has a mistake.
     pub(super) fn pattern(&mut self) -> String {
+        use Flavour::{All, None, V4, V6};
+        self.flavour = [None, None, None, None, V4, V4, V6, V6, All][self.below(9)];
         self.members(4, 0)
     }
 
@@ -262,7 +294,10 @@ impl<I: Iterator<Item = u8>> Choices<I> {
     fn object(&mut self, keys: &[&str], mut one: impl FnMut(&mut Self, &str) -> String) -> String {
         let mut members = Vec::new();
         for key in keys {
-            for _ in 0..[1, 1, 1, 1, 0, 0, 0, 1, 1, 2][self.below(10)] {
+            let times = [1, 1, 1, 1, 0, 0, 0, 1, 1, 2][self.below(10)];
+            // Elements under a repeated key: two arrays of one path.
+            let most = if matches!(*key, "r" | "s") && !self.twins { 1 } else { 2 };
+            for _ in 0..times.min(most) {
                 members.push(format!("{}:{}", quoted(key), one(self, key)));
             }
         }
