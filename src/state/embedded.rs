@@ -1,0 +1,203 @@
+//! State in one file: an embedded database, written by one process and read by any.
+
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
+    ReadableTable as _, TableDefinition, TableError, TableHandle as _, WriteTransaction,
+};
+
+use super::{Keep, Op, Pairs, StateError, folder};
+
+/// The file's name in `data_dir`.
+pub(super) const FILE: &str = "state.redb";
+
+/// Most bytes of the file held in memory.
+const CACHE: usize = 8 << 20;
+
+/// The database's own facts; no component's space has this name.
+const OWN: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("state");
+const EPOCH: &[u8] = b"epoch";
+
+enum Opened {
+    Writing(Database),
+    Reading(ReadOnlyDatabase),
+}
+
+/// The database.
+pub(super) struct Embedded {
+    opened: Opened,
+    path: PathBuf,
+}
+
+fn table(space: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
+    TableDefinition::new(space)
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    // Others may read beside the one that writes.
+    builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+    builder
+}
+
+impl Embedded {
+    /// Opens the file for writing, making it where it is missing; after a crash it is repaired.
+    pub(super) fn open(path: &Path) -> Result<Embedded, StateError> {
+        let file = folder::private(path)?;
+        let backend = redb::backends::FileBackend::new(file).map_err(failed(path))?;
+        let database = builder().create_with_backend(backend).map_err(failed(path))?;
+        Ok(Embedded { opened: Opened::Writing(database), path: path.to_path_buf() })
+    }
+
+    /// Opens the file for reading, also while another process writes it. `None`: a crash left it so that it must be
+    /// opened for writing once.
+    pub(super) fn read_only(path: &Path) -> Result<Option<Embedded>, StateError> {
+        match builder().open_read_only(path) {
+            Ok(database) => {
+                Ok(Some(Embedded { opened: Opened::Reading(database), path: path.to_path_buf() }))
+            }
+            Err(redb::DatabaseError::RepairAborted) => Ok(None),
+            Err(error) => Err(failed(path)(error)),
+        }
+    }
+
+    /// Opens a database without a file.
+    pub(super) fn in_memory() -> Result<Embedded, StateError> {
+        let path = PathBuf::from("in memory");
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE);
+        let database =
+            builder.create_with_backend(redb::backends::InMemoryBackend::new()).map_err(failed(&path))?;
+        Ok(Embedded { opened: Opened::Writing(database), path })
+    }
+
+    fn read(&self) -> Result<ReadTransaction, StateError> {
+        match &self.opened {
+            Opened::Writing(database) => database.begin_read(),
+            Opened::Reading(database) => database.begin_read(),
+        }
+        .map_err(failed(&self.path))
+    }
+
+    fn write(&self) -> Result<WriteTransaction, StateError> {
+        match &self.opened {
+            Opened::Writing(database) => database.begin_write().map_err(failed(&self.path)),
+            Opened::Reading(_) => Err(StateError::ReadOnly),
+        }
+    }
+}
+
+fn failed<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> StateError {
+    |error| StateError::Database { path: path.to_path_buf(), reason: error.to_string() }
+}
+
+fn number(value: Option<&[u8]>) -> u64 {
+    value.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
+}
+
+/// One change, in the table of its space.
+fn apply(
+    table: &mut redb::Table<'_, &'static [u8], &'static [u8]>,
+    op: &Op,
+) -> Result<Result<(), StateError>, redb::StorageError> {
+    match op {
+        Op::Put { key, value, .. } => {
+            table.insert(key.as_slice(), value.as_slice())?;
+        }
+        Op::Delete { key, .. } => {
+            table.remove(key.as_slice())?;
+        }
+        Op::CompareAndSwap { space, key, expected, new } => {
+            let is_expected =
+                table.get(key.as_slice())?.as_ref().map(redb::AccessGuard::value) == expected.as_deref();
+            if !is_expected {
+                return Ok(Err(StateError::Conflict { space: space.to_string() }));
+            }
+            match new {
+                Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
+                None => drop(table.remove(key.as_slice())?),
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn space_of(op: &Op) -> &str {
+    match op {
+        Op::Put { space, .. } | Op::Delete { space, .. } | Op::CompareAndSwap { space, .. } => space,
+    }
+}
+
+impl Keep for Embedded {
+    fn get(&self, space: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let table = match self.read()?.open_table(table(space)) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(failed(&self.path)(error)),
+        };
+        let value = table.get(key).map_err(failed(&self.path))?;
+        Ok(value.map(|value| value.value().to_vec()))
+    }
+
+    fn scan(&self, space: &str, after: Option<&[u8]>, most: usize) -> Result<Pairs, StateError> {
+        use std::ops::Bound;
+        let table = match self.read()?.open_table(table(space)) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Pairs::new()),
+            Err(error) => return Err(failed(&self.path)(error)),
+        };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = table.range::<&[u8]>((from, Bound::Unbounded)).map_err(failed(&self.path))?;
+        range
+            .take(most)
+            .map(|pair| pair.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
+            .collect::<Result<_, _>>()
+            .map_err(failed(&self.path))
+    }
+
+    fn spaces(&self) -> Result<Vec<String>, StateError> {
+        let transaction = self.read()?;
+        let tables = transaction.list_tables().map_err(failed(&self.path))?;
+        let mut names: Vec<String> =
+            tables.map(|table| table.name().to_owned()).filter(|name| name != OWN.name()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn begin(&self) -> Result<u64, StateError> {
+        let transaction = self.write()?;
+        let epoch = {
+            let mut own = transaction.open_table(OWN).map_err(failed(&self.path))?;
+            let before =
+                own.get(EPOCH).map_err(failed(&self.path))?.map_or(0, |value| number(Some(value.value())));
+            let epoch = before.saturating_add(1);
+            own.insert(EPOCH, epoch.to_be_bytes().as_slice()).map_err(failed(&self.path))?;
+            epoch
+        };
+        transaction.commit().map_err(failed(&self.path))?;
+        Ok(epoch)
+    }
+
+    fn commit(&self, epoch: u64, ops: &[Op]) -> Result<(), StateError> {
+        // A transaction that is dropped before its commit changes nothing.
+        let transaction = self.write()?;
+        {
+            let own = transaction.open_table(OWN).map_err(failed(&self.path))?;
+            let now =
+                own.get(EPOCH).map_err(failed(&self.path))?.map_or(0, |value| number(Some(value.value())));
+            if now != epoch {
+                return Err(StateError::Fenced { ours: epoch, now });
+            }
+        }
+        for run in ops.chunk_by(|one, next| space_of(one) == space_of(next)) {
+            let Some(first) = run.first() else { continue };
+            let mut table = transaction.open_table(table(space_of(first))).map_err(failed(&self.path))?;
+            for op in run {
+                apply(&mut table, op).map_err(failed(&self.path))??;
+            }
+        }
+        transaction.commit().map_err(failed(&self.path))
+    }
+}
