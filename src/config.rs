@@ -455,6 +455,22 @@ pub fn read_file(path: &Path, around: &Surroundings<'_>) -> Result<Resolved, Pro
     }
 }
 
+/// Takes any bytes as a configuration, and draws what is wrong with them. For a fuzzer.
+#[doc(hidden)]
+pub fn fuzz_config(data: &[u8]) {
+    let around = Surroundings {
+        variable: &|name| (name.len() % 2 == 0).then(|| name.to_owned()),
+        file: &|path| Ok(path.display().to_string()),
+        data_dir: &|| Some(PathBuf::from("/var/lib/trailship")),
+        canonical: &|path| Path::new("/here").join(path),
+    };
+    let text = String::from_utf8_lossy(data);
+    match read_str("config.toml", &text, &around) {
+        Ok(resolved) => _ = (resolved.to_string(), resolved.warnings.render(false)),
+        Err(problems) => _ = problems.render(true),
+    }
+}
+
 /// Reads a configuration from text; `name` is what the problems call it.
 ///
 /// # Errors
@@ -472,3 +488,6 @@ pub fn read_str(name: &str, text: &str, around: &Surroundings<'_>) -> Result<Res
     let raw = read::read(text, tree, &found, &mut problems);
     resolve::resolve(document, raw, around, problems)
 }
+
+#[cfg(test)]
+mod tests;

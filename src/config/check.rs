@@ -69,9 +69,10 @@ pub(super) fn all(
     check_shapes_of_sinks(raw, &mut problems);
     check_pipelines(raw, plans, &mut problems);
     paths::check(raw, data_dir.filter(|_| raw.globals.whole().is_some()), globals, around, &mut problems);
-    let reserves: Vec<(&str, u64)> =
-        plans.iter().map(|plan| (plan.name.value().as_str(), largest_window(raw, plan))).collect();
-    problems.extend(memory(&globals.memory, &reserves));
+    if raw.globals.whole().is_some() {
+        let reserves = plans.iter().map(|plan| (plan.name.value().as_str(), largest_window(raw, plan)));
+        problems.extend(memory(&globals.memory, &reserves.collect::<Vec<_>>()));
+    }
     problems
 }
 

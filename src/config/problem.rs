@@ -1,6 +1,7 @@
 //! Problems of a configuration: what, where, and what to write instead; all of them at once.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -125,19 +126,23 @@ impl Problems {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut snippet =
-            Snippet::source(self.document.text.as_str()).path(self.document.name.as_str()).annotation(
-                AnnotationKind::Primary
-                    .span(self.clamp(&problem.span))
-                    .label((!problem.label.is_empty()).then_some(problem.label.as_str())),
-            );
-        for (span, label) in &problem.places {
-            snippet =
-                snippet.annotation(AnnotationKind::Context.span(self.clamp(span)).label(label.as_str()));
-        }
-        let mut group = level.primary_title(problem.message.as_str()).element(snippet);
+        let title = level.primary_title(visible(&problem.message));
+        let mut group = if self.document.text.is_empty() {
+            // Nothing to show: the file could not be read, or is empty.
+            Group::with_title(title).element(Origin::path(self.document.name.as_str()))
+        } else {
+            let label = (!problem.label.is_empty()).then(|| visible(&problem.label));
+            let mut snippet = Snippet::source(self.document.text.as_str())
+                .path(self.document.name.as_str())
+                .annotation(AnnotationKind::Primary.span(self.clamp(&problem.span)).label(label));
+            for (span, label) in &problem.places {
+                snippet =
+                    snippet.annotation(AnnotationKind::Context.span(self.clamp(span)).label(visible(label)));
+            }
+            title.element(snippet)
+        };
         for note in &problem.notes {
-            group = group.element(Level::NOTE.message(note.as_str()));
+            group = group.element(Level::NOTE.message(visible(note)));
         }
         group
     }
@@ -149,6 +154,18 @@ impl Problems {
         let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
         let line = text[start..end].find('\n').map_or(end, |newline| start + newline);
         start..line.max(start)
+    }
+}
+
+/// Returns a text as a terminal may have it: names come from the file, and may hold anything.
+fn visible(text: &str) -> Cow<'_, str> {
+    match text.chars().any(char::is_control) {
+        true => text
+            .chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+            .collect::<String>()
+            .into(),
+        false => text.into(),
     }
 }
 

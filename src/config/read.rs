@@ -392,28 +392,21 @@ fn placeholder(text: &str) -> Option<&str> {
     braced.or_else(|| text.strip_prefix('$').filter(|name| fine(name)))
 }
 
-/// Finds the path to the key or value that stands at `at`; the deepest where several do.
+/// Finds the path to the key or value that stands at `at`: the deepest, as a list of tables stands where its first does.
 fn find(table: &DeTable<'_>, at: &Range<usize>) -> Option<Vec<Step>> {
-    for (key, value) in table {
-        let step = Step::Key(key.get_ref().to_string());
-        if let Some(mut path) = find_in(value, at) {
-            path.insert(0, step);
-            return Some(path);
-        }
-        if key.span() == *at {
-            return Some(vec![step]);
-        }
-    }
-    None
+    // What a reference was replaced by is one value, also where it is a table.
+    let mut entries = table.iter().filter(|(key, _)| key.get_ref() != super::value::SECRET_KEY);
+    entries.find_map(|(key, value)| {
+        let inner = find_in(value, at).or_else(|| (key.span() == *at).then(Vec::new));
+        Some(std::iter::once(Step::Key(key.get_ref().to_string())).chain(inner?).collect())
+    })
 }
 
 fn find_in(value: &Spanned<DeValue<'_>>, at: &Range<usize>) -> Option<Vec<Step>> {
     let inside = match value.get_ref() {
         DeValue::Table(table) => find(table, at),
         DeValue::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
-            let mut path = find_in(item, at)?;
-            path.insert(0, Step::Index(index));
-            Some(path)
+            Some(std::iter::once(Step::Index(index)).chain(find_in(item, at)?).collect())
         }),
         _ => None,
     };

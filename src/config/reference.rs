@@ -49,7 +49,7 @@ impl<'a> Referred<'a> {
     /// Returns the value under the next reading that the text allows; nothing when all were tried.
     pub(super) fn next_reading(&mut self) -> Option<DeValue<'a>> {
         while let Some(reading) = self.readings.pop() {
-            if let Some(value) = read_as(reading, self.text) {
+            if let Some(value) = read_as(reading, self.text, &self.span) {
                 return Some(value);
             }
         }
@@ -58,12 +58,12 @@ impl<'a> Referred<'a> {
 }
 
 /// Reads a text as a value of one type; nothing when it is not one.
-fn read_as<'a>(reading: &str, text: &'a str) -> Option<DeValue<'a>> {
+fn read_as<'a>(reading: &str, text: &'a str, span: &Range<usize>) -> Option<DeValue<'a>> {
     match reading {
         "string" => Some(DeValue::String(Cow::Borrowed(text))),
         "secret" => {
             let mut table = DeTable::new();
-            let key = Spanned::new(0..0, Cow::Borrowed(SECRET_KEY));
+            let key = Spanned::new(span.clone(), Cow::Borrowed(SECRET_KEY));
             table.insert(key, Spanned::new(0..0, DeValue::String(Cow::Borrowed(text))));
             Some(DeValue::Table(table))
         }
@@ -152,7 +152,7 @@ impl Finder<'_> {
             (Some(text), None) => Looked::Text(text, None),
             (Some(text), Some(default)) => {
                 let kind = default.type_str();
-                if read_as(kind, &text).is_none() {
+                if read_as(kind, &text, &env.span()).is_none() {
                     let message = format!("{origin} does not hold what its default is: {}", words_for(kind));
                     self.problems.push(Problem::error(
                         env.span(),
@@ -265,7 +265,7 @@ impl<'a> Applier<'a, '_> {
                     Some(kind) => (*kind, Vec::new()),
                     None => ("string", vec!["boolean", "float", "integer", "secret"]),
                 };
-                let value = read_as(first, text)?;
+                let value = read_as(first, text, &found.span)?;
                 self.referred.push(Referred {
                     span: found.span.clone(),
                     origin: &found.origin,
