@@ -1,7 +1,37 @@
 //! Decoding: the bytes of one object become windows of whole records.
 //!
-//! gzip (any number of members), zstd or plain; `Records` anywhere in an object, a top-level array, a bare record,
-//! NDJSON, an EventBridge envelope, a CloudWatch Logs subscription payload. Told apart by content, never by name.
+//! gzip (any number of members), zstd (any number of frames) or plain; `Records` anywhere in an object, a top-level array,
+//! a bare record, NDJSON, an EventBridge envelope, a CloudWatch Logs subscription payload. Told apart by content, never by name.
+//!
+//! Two rooms: [`inflate`] makes text of stored bytes, a window at a time; [`split`] walks the text and finds records
+//! ([`shape`] says what an object is, [`resync`] where the next record begins after damage).
+//! Records stay byte for byte as they were written: a record is a span of the buffer.
+//!
+//! ```text
+//! let mut decode = Decode::new(limits);
+//! loop {
+//!     decode.fill(&mut tools, &mut input, &mut buffer)?;
+//!     loop {
+//!         match decode.next(&mut scanner, &mut buffer) {
+//!             Item::WindowEnd => break,          // hand the window on, then fill the next
+//!             Item::End => return Ok(()),
+//!             item => …                          // spans index `buffer` until the next fill
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! Nothing here depends on the thread: between two calls a `Decode` and its `Buffer` may move on to another scanner.
+
+pub mod gzip;
+mod inflate;
+mod resync;
+mod shape;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::io;
 
 use crate::record::{Scanner, Span};
 
@@ -12,11 +42,11 @@ pub struct Limits {
     pub window: usize,
     /// Decompressed bytes of one object (not of line formats, which settle window by window).
     pub object: u64,
-    /// Decompressed bytes for each compressed one, after the first MiB.
+    /// Decompressed bytes for each compressed one, after the first MiB (not of line formats).
     pub ratio: u64,
-    /// Nesting of JSON.
+    /// Nesting of JSON: the scanner's limit, kept here so that all limits stand together.
     pub depth: usize,
-    /// Records in one object.
+    /// Records in one object (not in line formats).
     pub records: u64,
     /// Bytes of one record.
     pub record: usize,
@@ -38,12 +68,24 @@ impl Default for Limits {
     }
 }
 
-/// A piece of the object that cannot be shipped: `offset..offset + length` of the decompressed object.
+/// Where a damage's offset counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Space {
+    /// In the decompressed object.
+    #[default]
+    Decompressed,
+    /// In the object as stored: the bytes do not decompress.
+    Stored,
+}
+
+/// A piece of the object that cannot be shipped: `offset..offset + length` in `space`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// Offset into the decompressed object (of the stored one where it does not decompress at all).
+    /// What the offset counts.
+    pub space: Space,
+    /// First byte.
     pub offset: u64,
-    /// Bytes.
+    /// Bytes; 0 where something is missing rather than wrong (the end of a file), or where it was not read (over a limit).
     pub length: u64,
     /// What is wrong, in words.
     pub reason: String,
@@ -56,7 +98,7 @@ pub enum Item {
     Record {
         /// Its text in the window's buffer.
         span: Span,
-        /// Its number in the object, from 0.
+        /// Its number in the object, from 0; whatever is left out or damaged has a number too.
         number: u64,
     },
     /// Recognised and left out on purpose (a digest, a control message), counted as one read and one filtered.
@@ -64,12 +106,14 @@ pub enum Item {
         /// What it was.
         what: &'static str,
     },
-    /// Cannot be shipped, counted as one read and one rejected. The bytes are `bytes` of the window's buffer where they fit it;
-    /// longer damage comes as several pieces with `more` set on all but the last, and counts once.
+    /// Cannot be shipped, counted as one read and one rejected. Long damage comes as several pieces with `more` set on all
+    /// but the last, and counts once.
     Damage {
+        /// Its number in the object; the same on every piece.
+        number: u64,
         /// Where and why.
         damage: Damage,
-        /// The bytes in this window's buffer.
+        /// The bytes in this window's buffer; empty where nothing is left to keep.
         bytes: Span,
         /// More of the same damage follows.
         more: bool,
@@ -83,9 +127,255 @@ pub enum Item {
 /// Marks an object or record got on the way, for `trailship.origin`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// The record comes from a gzip member after the first: a known way to smuggle records.
+    /// The record comes, in whole or in part, from a gzip member after the first of a CloudTrail log file (`Records` or an
+    /// array): AWS writes one member, a second is a known way to smuggle records. Never set on line formats and
+    /// subscription payloads, where many members are the rule.
     pub later_member: bool,
 }
 
-#[allow(dead_code, reason = "the contract, being built")]
-fn contract(_: &mut Scanner) {}
+/// How the stored bytes are packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all, or nothing was there.
+    #[default]
+    Plain,
+    /// gzip.
+    Gzip,
+    /// zstd.
+    Zstd,
+}
+
+/// What the text is: the first thing recognised in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Nothing recognised (yet).
+    #[default]
+    Unknown,
+    /// `{"Records":[…]}`: a CloudTrail log file.
+    Records,
+    /// `{"Events":[{"CloudTrailEvent":"…"}]}`: what LookupEvents answers.
+    Lookup,
+    /// A top-level array.
+    Array,
+    /// One record, alone.
+    Bare,
+    /// Several values, each on its line.
+    Lines,
+    /// An EventBridge envelope.
+    EventBridge,
+    /// A CloudWatch Logs subscription payload.
+    CloudWatchLogs,
+    /// A record as a string in an envelope (`_raw`, `message`, SNS `Message`, `CloudTrailEvent`).
+    Wrapped,
+    /// A digest.
+    Digest,
+}
+
+/// What is known of an object once it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How it is stored.
+    pub packing: Packing,
+    /// What it is.
+    pub format: Format,
+    /// gzip members or zstd frames begun; 0 for plain objects.
+    pub members: u64,
+    /// Decompressed bytes so far.
+    pub decompressed: u64,
+    /// The stored object ends before its format does: no gzip trailer, an open JSON value. It may still be growing.
+    pub incomplete: bool,
+}
+
+/// The stored bytes of an object.
+pub enum Input<'a> {
+    /// All of them; the same slice at every call.
+    Whole(&'a [u8]),
+    /// Read as needed, in steps of 256 KiB.
+    Read(&'a mut dyn io::Read),
+}
+
+/// Whether there may be more after this window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// There may be.
+    More,
+    /// The object ends in this window.
+    Last,
+}
+
+/// A window's bytes: decompressed text. Reused from object to object; dereferences to the bytes in use.
+///
+/// A record inside a string is un-escaped in its place, so it needs no memory and its span indexes the same buffer.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    /// Initialised to its whole length, so that growing into it costs nothing.
+    bytes: Vec<u8>,
+    /// End of the window's text.
+    filled: usize,
+}
+
+impl Buffer {
+    /// Bytes held in memory.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Forgets the content and keeps the memory.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Makes room for `more` bytes, in few steps and never for more than `most` in all; the room itself.
+    fn room(&mut self, more: usize, most: usize) -> &mut [u8] {
+        let size = self.filled + more;
+        if self.bytes.len() < size {
+            let size = self.bytes.len().saturating_mul(2).min(most).max(size);
+            if self.filled == 0 {
+                self.bytes = vec![0; size];
+            } else {
+                self.bytes.reserve_exact(size - self.bytes.len());
+                self.bytes.resize(size, 0);
+            }
+        }
+        self.bytes.get_mut(self.filled..self.filled + more).unwrap_or_default()
+    }
+
+    /// Moves what is left of the text to the front.
+    fn carry(&mut self, from: usize) {
+        let from = from.min(self.filled);
+        if from > 0 {
+            self.bytes.copy_within(from..self.filled, 0);
+        }
+        self.filled -= from;
+    }
+}
+
+impl std::ops::Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+}
+
+/// What a thread keeps for decoding: the one-shot decompressor's tables, about 32 KiB.
+pub struct Tools {
+    inflate: libdeflater::Decompressor,
+}
+
+impl Default for Tools {
+    fn default() -> Tools {
+        Tools { inflate: libdeflater::Decompressor::new() }
+    }
+}
+
+/// The state of decoding one object, resumable between any two calls.
+pub struct Decode {
+    limits: Limits,
+    inflate: inflate::Inflate,
+    split: split::Split,
+}
+
+impl Decode {
+    /// Begins an object.
+    pub fn new(limits: Limits) -> Decode {
+        Decode { limits, inflate: inflate::Inflate::new(limits), split: split::Split::new(limits) }
+    }
+
+    /// Makes windows end with what one read of the input gave, for inputs that trickle (stdin).
+    #[must_use]
+    pub fn live(mut self) -> Decode {
+        self.inflate.live = true;
+        self
+    }
+
+    /// How many bytes of buffer the next [`fill`](Decode::fill) may want: never more than the record limit (or the
+    /// window, if that is larger) and 64 KiB.
+    pub fn need(&self, input: &Input<'_>) -> usize {
+        let most = self.limits.record.max(self.limits.window).saturating_add(SLACK);
+        match self.split.wanted() {
+            Some(held) => held.saturating_mul(2).clamp(self.limits.window, most),
+            None => self.inflate.expected(input).min(self.limits.window),
+        }
+    }
+
+    /// Carries the unconsumed tail to the buffer's front and adds decompressed bytes until the window is full, or until
+    /// a record larger than that fits, or the object ends.
+    ///
+    /// # Errors
+    /// What the input's `read` answers. Everything wrong with the bytes themselves comes as [`Item::Damage`].
+    pub fn fill(
+        &mut self,
+        tools: &mut Tools,
+        input: &mut Input<'_>,
+        buffer: &mut Buffer,
+    ) -> io::Result<Filled> {
+        let target = self.need(input);
+        self.split.carry(buffer);
+        self.inflate.fill(tools, input, buffer, target, self.split.lines())?;
+        Ok(if self.inflate.is_done() { Filled::Last } else { Filled::More })
+    }
+
+    /// The next item of the window. Spans index `buffer` and hold until the next fill.
+    pub fn next(&mut self, scanner: &mut Scanner, buffer: &mut Buffer) -> Item {
+        self.split.next(scanner, buffer, &mut self.inflate)
+    }
+
+    /// Marks of the record that was returned last.
+    pub fn marks(&self) -> Marks {
+        let log_file = matches!(self.split.format(), Format::Records | Format::Array);
+        let later = self.inflate.second_member_at().is_some_and(|second| self.split.last_end() > second);
+        Marks { later_member: log_file && later }
+    }
+
+    /// What is known of the object so far.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            packing: self.inflate.packing(),
+            format: if self.split.lines() { Format::Lines } else { self.split.format() },
+            members: self.inflate.members(),
+            decompressed: self.inflate.produced(),
+            incomplete: self.inflate.is_torn() || self.split.is_torn(),
+        }
+    }
+}
+
+/// What a window may hold beyond the largest record: the look ahead behind it.
+const SLACK: usize = 64 << 10;
+
+/// Decodes `data` whole and in small steps, for fuzzing: the two must agree on the records, and the books must balance.
+///
+/// # Panics
+/// When they do not.
+#[doc(hidden)]
+pub fn fuzz_decode(data: &[u8]) {
+    let small = Limits { window: 512, record: 64 << 10, object: 4 << 20, ..Limits::default() };
+    let limits = Limits { record: 64 << 10, object: 4 << 20, ..Limits::default() };
+    let mut whole = Vec::new();
+    let clean = drain(limits, Input::Whole(data), &mut |record, clean| whole.push((record.to_vec(), clean)));
+    let mut reader = data;
+    let mut stepped = Vec::new();
+    drain(small, Input::Read(&mut reader), &mut |record, clean| stepped.push((record.to_vec(), clean)));
+    if clean {
+        assert!(whole == stepped, "whole and stepped decoding differ");
+    }
+}
+
+/// Decodes everything; `true` when nothing was damaged.
+fn drain(limits: Limits, mut input: Input<'_>, each: &mut dyn FnMut(&[u8], bool)) -> bool {
+    let mut scanner = Scanner::new(std::sync::Arc::default(), crate::record::scan::ScanLimits::default());
+    let (mut tools, mut buffer, mut decode) = (Tools::default(), Buffer::default(), Decode::new(limits));
+    let mut clean = true;
+    while decode.fill(&mut tools, &mut input, &mut buffer).is_ok() {
+        loop {
+            match decode.next(&mut scanner, &mut buffer) {
+                Item::Record { span, .. } => each(span.of(&buffer), decode.marks().later_member),
+                Item::LeftOut { .. } => {}
+                Item::Damage { .. } => clean = false,
+                Item::WindowEnd => break,
+                Item::End => return clean,
+            }
+        }
+    }
+    clean
+}

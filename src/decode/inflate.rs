@@ -1,0 +1,558 @@
+//! Stored bytes become text, a window at a time: gzip members and zstd frames one after another, or plain bytes.
+//!
+//! Text comes in segments: it ends where the object ends, where it stops inflating, or at a limit. Stored bytes that do not
+//! inflate (garbage between members, a damaged member's rest) come as pieces of their own, up to the next thing that
+//! looks like a member or frame.
+//!
+//! A member whose checksum does not match has already been read when that is known, at least in the streaming road; so in
+//! both roads its whole, valid records are shipped and one damage says that they may have been altered.
+
+use std::io;
+
+use flate2::{Decompress, FlushDecompress, Status};
+use zstd::stream::raw::{DParameter, Decoder, Operation};
+
+use super::gzip::{self, Header, TRAILER};
+use super::{Buffer, Damage, Input, Limits, Packing, Space, Tools};
+
+/// Stored bytes read at a time, and the smallest expected window.
+const STEP: usize = 256 << 10;
+/// Text produced at a time: limits are looked at between steps.
+const OUT: usize = 512 << 10;
+/// The ratio is looked at after this much text.
+const RATIO_FROM: u64 = 1 << 20;
+/// Largest zstd window, as a power of two: 8 MiB, what RFC 8878 (3.1.1.1.2) asks of every decoder, and level 19's.
+const ZSTD_WINDOW: u32 = 23;
+
+/// How a segment of text ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ending {
+    /// Why, where it is not the ordinary end.
+    pub(super) reason: Option<String>,
+    /// A stored piece follows that belongs to the same damage.
+    pub(super) follows: bool,
+}
+
+/// Stored bytes that do not inflate, standing alone in the buffer.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) damage: Damage,
+    pub(super) more: bool,
+}
+
+enum Phase {
+    Sniff,
+    Plain,
+    Header,
+    Body,
+    Trailer,
+    Between,
+    Frame,
+    /// Looking for the next member or frame; `first`: nothing of this damage was handed out yet.
+    Hunt {
+        reason: &'static str,
+        first: bool,
+    },
+    Done,
+}
+
+/// The stored bytes not yet used: `chunk[at..end]` of what is read, or the slice from `used` on.
+#[derive(Default)]
+struct Stored {
+    chunk: Vec<u8>,
+    at: usize,
+    end: usize,
+    used: u64,
+    ended: bool,
+    reads: u64,
+}
+
+impl Stored {
+    /// What is at hand, at least `want` bytes unless the input ends before.
+    fn available<'a>(&'a mut self, input: &'a mut Input<'_>, want: usize) -> io::Result<&'a [u8]> {
+        match input {
+            Input::Whole(bytes) => {
+                Ok(usize::try_from(self.used).ok().and_then(|used| bytes.get(used..)).unwrap_or_default())
+            }
+            Input::Read(reader) => {
+                while self.end - self.at < want && !self.ended {
+                    self.chunk.copy_within(self.at..self.end, 0);
+                    (self.at, self.end) = (0, self.end - self.at);
+                    if self.chunk.len() < (2 * self.end).max(STEP) {
+                        self.chunk.resize((2 * self.end).max(STEP), 0);
+                    }
+                    match reader.read(self.chunk.get_mut(self.end..).unwrap_or_default()) {
+                        Ok(read) => {
+                            self.end += read;
+                            self.ended = read == 0;
+                            self.reads += 1;
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(self.chunk.get(self.at..self.end).unwrap_or_default())
+            }
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.used += bytes as u64;
+        self.at = (self.at + bytes).min(self.end);
+    }
+}
+
+/// The state of one object's decompression.
+pub(super) struct Inflate {
+    limits: Limits,
+    /// Windows end with what one read gave.
+    pub(super) live: bool,
+    phase: Phase,
+    stored: Stored,
+    packing: Packing,
+    members: u64,
+    second_member_at: Option<u64>,
+    produced: u64,
+    deflate: Option<Box<Decompress>>,
+    zstd: Option<Decoder<'static>>,
+    crc: crc32fast::Hasher,
+    member_length: u64,
+    ending: Option<Ending>,
+    note: Option<Damage>,
+    piece: Option<Piece>,
+    torn: bool,
+}
+
+impl Inflate {
+    pub(super) fn new(limits: Limits) -> Inflate {
+        Inflate {
+            limits,
+            live: false,
+            phase: Phase::Sniff,
+            stored: Stored::default(),
+            packing: Packing::Plain,
+            members: 0,
+            second_member_at: None,
+            produced: 0,
+            deflate: None,
+            zstd: None,
+            crc: crc32fast::Hasher::new(),
+            member_length: 0,
+            ending: None,
+            note: None,
+            piece: None,
+            torn: false,
+        }
+    }
+
+    pub(super) fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    pub(super) fn members(&self) -> u64 {
+        self.members
+    }
+
+    pub(super) fn produced(&self) -> u64 {
+        self.produced
+    }
+
+    /// Offset into the text where the second member's begins.
+    pub(super) fn second_member_at(&self) -> Option<u64> {
+        self.second_member_at
+    }
+
+    /// Whether the stored bytes are used up; the last segment may still be in the buffer.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.phase, Phase::Done)
+    }
+
+    /// Whether the stored object ends before its packing does.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// How the segment ends, once its last text is in the buffer.
+    pub(super) fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// The segment was used up.
+    pub(super) fn next_segment(&mut self) {
+        self.ending = None;
+    }
+
+    /// Something wrong that takes no text away.
+    pub(super) fn take_note(&mut self) -> Option<Damage> {
+        self.note.take()
+    }
+
+    /// The stored piece that is in the buffer.
+    pub(super) fn take_piece(&mut self) -> Option<Piece> {
+        self.piece.take()
+    }
+
+    /// Bytes of text to expect, as far as can be seen; at least 64 KiB.
+    pub(super) fn expected(&self, input: &Input<'_>) -> usize {
+        let hint = match input {
+            Input::Whole(stored) if gzip::is_gzip(stored) => match self.phase {
+                Phase::Sniff => gzip::length_hint(stored),
+                _ => None,
+            },
+            Input::Whole(stored) if !is_zstd(stored) => Some(stored.len()),
+            _ => None,
+        };
+        hint.unwrap_or(usize::MAX).max(64 << 10)
+    }
+
+    /// Adds text to the buffer until it holds `target` bytes, the segment ends, or something is to be told first.
+    pub(super) fn fill(
+        &mut self,
+        tools: &mut Tools,
+        input: &mut Input<'_>,
+        buffer: &mut Buffer,
+        target: usize,
+        lines: bool,
+    ) -> io::Result<()> {
+        let (reads, held) = (self.stored.reads, buffer.filled);
+        while self.ending.is_none() && self.note.is_none() && self.piece.is_none() && buffer.filled < target {
+            if self.live && self.stored.reads > reads && buffer.filled > held {
+                break;
+            }
+            self.step(tools, input, buffer, target)?;
+            if !lines {
+                self.check_limits();
+            }
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        tools: &mut Tools,
+        input: &mut Input<'_>,
+        buffer: &mut Buffer,
+        target: usize,
+    ) -> io::Result<()> {
+        match self.phase {
+            Phase::Sniff => self.sniff(tools, input, buffer, target),
+            Phase::Plain => self.plain(input, buffer, target),
+            Phase::Header => self.header(input),
+            Phase::Body => self.body(input, buffer, target),
+            Phase::Trailer => self.trailer(input),
+            Phase::Between => self.between(input),
+            Phase::Frame => self.frame(input, buffer, target),
+            Phase::Hunt { reason, first } => self.hunt(input, buffer, target, reason, first),
+            Phase::Done => {
+                self.ending = Some(Ending::default());
+                Ok(())
+            }
+        }
+    }
+
+    fn sniff(
+        &mut self,
+        tools: &mut Tools,
+        input: &mut Input<'_>,
+        buffer: &mut Buffer,
+        target: usize,
+    ) -> io::Result<()> {
+        if let Input::Whole(stored) = input
+            && gzip::is_gzip(stored)
+            && let Some(hint) = gzip::length_hint(stored)
+            && hint <= target
+            && hint as u64 <= self.limits.object
+            && (hint as u64 <= RATIO_FROM
+                || hint as u64 <= self.limits.ratio.saturating_mul(stored.len() as u64))
+        {
+            buffer.filled = 0;
+            let out = buffer.room(hint, hint);
+            if let Some(length) = gzip::one_shot(tools, stored, out) {
+                buffer.filled = length;
+                self.packing = Packing::Gzip;
+                self.members = 1;
+                self.produced = length as u64;
+                self.stored.used = stored.len() as u64;
+                self.finish(None);
+                return Ok(());
+            }
+        }
+        let bytes = self.stored.available(input, 4)?;
+        // A file that ends within the magic number is still being written.
+        self.torn = !bytes.is_empty() && bytes.len() < 4 && [0x1f, 0x8b, 8].starts_with(bytes);
+        self.phase = if gzip::is_gzip(bytes) {
+            self.packing = Packing::Gzip;
+            Phase::Header
+        } else if is_zstd(bytes) {
+            self.packing = Packing::Zstd;
+            Phase::Frame
+        } else {
+            Phase::Plain
+        };
+        Ok(())
+    }
+
+    fn plain(&mut self, input: &mut Input<'_>, buffer: &mut Buffer, target: usize) -> io::Result<()> {
+        let bytes = self.stored.available(input, 1)?;
+        let room = target.saturating_sub(buffer.filled).min(remaining(self.limits.object, self.produced));
+        let bytes = bytes.get(..bytes.len().min(room)).unwrap_or_default();
+        let length = bytes.len();
+        buffer.room(length, target).copy_from_slice(bytes);
+        buffer.filled += length;
+        self.produced += length as u64;
+        self.stored.consume(length);
+        if length == 0 {
+            self.finish(None);
+        }
+        Ok(())
+    }
+
+    fn header(&mut self, input: &mut Input<'_>) -> io::Result<()> {
+        let mut want = 10;
+        loop {
+            let bytes = self.stored.available(input, want)?;
+            match gzip::header(bytes) {
+                Header::Ends(length) => {
+                    self.stored.consume(length);
+                    self.members += 1;
+                    if self.members == 2 {
+                        self.second_member_at = Some(self.produced);
+                    }
+                    match &mut self.deflate {
+                        Some(deflate) => deflate.reset(false),
+                        None => self.deflate = Some(Box::new(Decompress::new(false))),
+                    }
+                    self.crc = crc32fast::Hasher::new();
+                    self.member_length = 0;
+                    self.phase = Phase::Body;
+                    return Ok(());
+                }
+                Header::Short if bytes.len() < want => {
+                    self.cut("the stored object ends inside a gzip header");
+                    return Ok(());
+                }
+                Header::Short => want = bytes.len() + 1,
+                Header::Invalid(reason) => {
+                    self.begin_hunt(reason);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn body(&mut self, input: &mut Input<'_>, buffer: &mut Buffer, target: usize) -> io::Result<()> {
+        let Some(deflate) = self.deflate.as_mut() else {
+            self.begin_hunt("gzip data without a header");
+            return Ok(());
+        };
+        let bytes = self.stored.available(input, 1)?;
+        let room =
+            OUT.min(target.saturating_sub(buffer.filled)).min(remaining(self.limits.object, self.produced));
+        let out = buffer.room(room, target);
+        let (read, written) = (deflate.total_in(), deflate.total_out());
+        let bytes = bytes.get(..bytes.len().min(STEP)).unwrap_or_default();
+        let ended = bytes.is_empty();
+        let status = deflate.decompress(bytes, out, FlushDecompress::None);
+        let read = usize::try_from(deflate.total_in() - read).unwrap_or(0);
+        let written = usize::try_from(deflate.total_out() - written).unwrap_or(0);
+        self.crc.update(out.get(..written).unwrap_or_default());
+        self.member_length += written as u64;
+        self.produced += written as u64;
+        buffer.filled += written;
+        self.stored.consume(read);
+        match status {
+            Ok(Status::StreamEnd) => self.phase = Phase::Trailer,
+            Ok(_) if read + written > 0 => {}
+            _ if ended => self.cut("the stored object ends inside its gzip data"),
+            _ => self.begin_hunt("gzip data is damaged"),
+        }
+        Ok(())
+    }
+
+    fn trailer(&mut self, input: &mut Input<'_>) -> io::Result<()> {
+        let bytes = self.stored.available(input, TRAILER)?;
+        let Some(&found) = bytes.first_chunk::<TRAILER>() else {
+            self.cut("the stored object ends before its gzip checksum");
+            return Ok(());
+        };
+        if found != gzip::trailer(self.crc.clone().finalize(), self.member_length) {
+            let reason = "gzip checksum does not match: records of this member were shipped where they are whole, \
+                          and may have been altered";
+            let offset = self.produced - self.member_length;
+            self.note = Some(Damage {
+                space: Space::Decompressed,
+                offset,
+                length: self.member_length,
+                reason: reason.into(),
+            });
+        }
+        self.stored.consume(TRAILER);
+        self.phase = Phase::Between;
+        Ok(())
+    }
+
+    fn between(&mut self, input: &mut Input<'_>) -> io::Result<()> {
+        let bytes = self.stored.available(input, 4)?;
+        if bytes.is_empty() {
+            self.finish(None);
+        } else if gzip::is_gzip(bytes) {
+            self.phase = Phase::Header;
+        } else if is_zstd(bytes) {
+            self.phase = Phase::Frame;
+        } else {
+            // The text before it is judged on its own: it may well be whole.
+            self.ending = Some(Ending::default());
+            self.phase = Phase::Hunt { reason: "bytes behind the end of the compressed data", first: true };
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, input: &mut Input<'_>, buffer: &mut Buffer, target: usize) -> io::Result<()> {
+        let decoder = match &mut self.zstd {
+            Some(decoder) => decoder,
+            None => {
+                let mut decoder = Decoder::new()?;
+                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))?;
+                self.members += 1;
+                self.zstd.insert(decoder)
+            }
+        };
+        let bytes = self.stored.available(input, 1)?;
+        let room =
+            OUT.min(target.saturating_sub(buffer.filled)).min(remaining(self.limits.object, self.produced));
+        let out = buffer.room(room, target);
+        let bytes = bytes.get(..bytes.len().min(STEP)).unwrap_or_default();
+        let ended = bytes.is_empty();
+        let Ok(status) = decoder.run_on_buffers(bytes, out) else {
+            self.zstd = None;
+            self.begin_hunt("zstd data is damaged, or needs a window over 8 MiB");
+            return Ok(());
+        };
+        self.produced += status.bytes_written as u64;
+        buffer.filled += status.bytes_written;
+        self.stored.consume(status.bytes_read);
+        if status.remaining == 0 {
+            self.zstd = None;
+            self.phase = Phase::Between;
+        } else if status.bytes_read + status.bytes_written == 0 {
+            self.zstd = None;
+            if ended {
+                self.cut("the stored object ends inside a zstd frame");
+            } else {
+                self.begin_hunt("zstd data is damaged");
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out stored bytes up to the next member, frame or the end. The buffer holds nothing else.
+    fn hunt(
+        &mut self,
+        input: &mut Input<'_>,
+        buffer: &mut Buffer,
+        target: usize,
+        reason: &'static str,
+        first: bool,
+    ) -> io::Result<()> {
+        let offset = self.stored.used;
+        let mut skip = usize::from(first);
+        let more = loop {
+            let bytes = self.stored.available(input, 8)?;
+            let ended = bytes.len() < 8;
+            let room = target.saturating_sub(buffer.filled);
+            let bytes = bytes.get(..bytes.len().min(room.saturating_add(8))).unwrap_or_default();
+            let found = next_magic(bytes, skip);
+            let (length, next) = match found {
+                Some((at, next)) => (at, Some(next)),
+                None if ended => (bytes.len(), Some(Phase::Done)),
+                None => (bytes.len() - 3, None),
+            };
+            let taken = length.min(room);
+            buffer.room(taken, target).copy_from_slice(bytes.get(..taken).unwrap_or_default());
+            buffer.filled += taken;
+            self.stored.consume(taken);
+            skip = 0;
+            match next {
+                _ if taken < length => break true,
+                Some(next) => {
+                    self.phase = next;
+                    break false;
+                }
+                None if taken == room => break true,
+                None => {}
+            }
+        };
+        if more {
+            self.phase = Phase::Hunt { reason, first: false };
+        }
+        let length = self.stored.used - offset;
+        let damage = Damage { space: Space::Stored, offset, length, reason: reason.into() };
+        self.piece = Some(Piece { damage, more });
+        Ok(())
+    }
+
+    fn begin_hunt(&mut self, reason: &'static str) {
+        self.ending = Some(Ending { reason: Some(reason.into()), follows: true });
+        self.phase = Phase::Hunt { reason, first: true };
+    }
+
+    fn cut(&mut self, reason: &str) {
+        self.torn = true;
+        self.finish(Some(reason.into()));
+    }
+
+    fn finish(&mut self, reason: Option<String>) {
+        self.ending = Some(Ending { reason, follows: false });
+        self.phase = Phase::Done;
+    }
+
+    /// Ends the object here: a limit is passed.
+    pub(super) fn stop(&mut self) {
+        self.finish(None);
+    }
+
+    fn check_limits(&mut self) {
+        if self.is_done() {
+            return;
+        }
+        let (produced, stored) = (self.produced, self.stored.used);
+        let at = format!("the rest, from byte {stored} of the stored object, was not read");
+        if produced > self.limits.object {
+            self.finish(Some(format!("more than {} bytes decompressed: {at}", self.limits.object)));
+        } else if self.packing != Packing::Plain
+            && produced > RATIO_FROM
+            && produced > self.limits.ratio.saturating_mul(stored)
+        {
+            self.finish(Some(format!(
+                "{produced} bytes from {stored} stored, over {} for one: {at}",
+                self.limits.ratio
+            )));
+        }
+    }
+}
+
+/// Bytes of text until the limit, and one to tell that it is passed. Beyond it (line formats) there is none.
+fn remaining(limit: u64, produced: u64) -> usize {
+    match limit.checked_sub(produced) {
+        Some(left) => usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1),
+        None => usize::MAX,
+    }
+}
+
+/// Whether these bytes begin a zstd frame, or a skippable one (RFC 8878, 3.1).
+fn is_zstd(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// The next place from `from` on where a member or frame may begin.
+fn next_magic(bytes: &[u8], from: usize) -> Option<(usize, Phase)> {
+    let rest = bytes.get(from..)?;
+    let gzip = memchr::memmem::find_iter(rest, &[0x1f, 0x8b, 8])
+        .map(|at| at + from)
+        .find(|&at| gzip::is_gzip(bytes.get(at..).unwrap_or_default()));
+    let zstd = memchr::memmem::find(rest, &[0x28, 0xb5, 0x2f, 0xfd]).map(|at| at + from);
+    match (gzip, zstd) {
+        (Some(gzip), zstd) if zstd.is_none_or(|zstd| gzip < zstd) => Some((gzip, Phase::Header)),
+        (_, zstd) => zstd.map(|at| (at, Phase::Frame)),
+    }
+}

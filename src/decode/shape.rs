@@ -1,0 +1,308 @@
+//! What an object is, told by its top-level keys in the order they stand.
+//!
+//! The rules depend on nothing but the object, so every window size gives the same answer:
+//!
+//! 1. The first key is a record's own (`eventVersion`, `eventID`, …): a record.
+//! 2. Before any such key, `Records`, `Events` or `logEvents` with an array: a wrapper; its elements are what counts.
+//! 3. Before any such key, `digestS3Object` or `digestEndTime`: a digest. `messageType` `CONTROL_MESSAGE`: left out.
+//! 4. At its end: `_raw` holding text is an envelope; then any of a record's own keys makes it a record; then `detail` under
+//!    a `detail-type` that ends with `via CloudTrail`, then `message`, `Message` or `CloudTrailEvent` holding text.
+//! 5. Anything else is not ours.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::de::IgnoredAny;
+
+use super::Format;
+
+/// Keys that only a record has at its top level.
+const OWN: [&str; 6] = ["eventVersion", "eventID", "eventTime", "userIdentity", "eventSource", "eventName"];
+/// Further keys of a record, for telling one from an inner object.
+const FURTHER: [&str; 6] =
+    ["awsRegion", "eventType", "eventCategory", "recipientAccountId", "eventId", "sourceIPAddress"];
+/// Keys whose string holds a record.
+const STRINGS: [&str; 4] = ["_raw", "message", "Message", "CloudTrailEvent"];
+/// The text of a control message's only event.
+const CONTROL: &str = "CWL CONTROL MESSAGE";
+
+/// What an object is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A record.
+    Record,
+    /// Its elements begin at `after`, behind the `[`. `records`: they are records whatever they hold.
+    Wrapper { format: Format, after: usize, records: bool },
+    /// Recognised and not wanted.
+    LeftOut { what: &'static str },
+    /// An EventBridge envelope: the record begins at `start`, the envelope ends at `end`.
+    Nested { start: usize, end: usize },
+    /// The record is text in a string of this object, which ends at `end`; the string's own text begins at `start`.
+    Text { start: usize, text: String, end: usize },
+    /// Whole and valid, and none of ours.
+    Unknown { end: usize, reason: &'static str },
+    /// The text ends before it can be told.
+    Incomplete,
+    /// Not JSON from here on.
+    Invalid { at: usize, reason: &'static str },
+}
+
+/// Why a walk stops.
+enum Stop {
+    Incomplete,
+    Invalid(usize, &'static str),
+}
+
+/// Tells what the object at `text[at]` is. `eof`: nothing follows this text.
+pub(super) fn of(text: &[u8], at: usize, eof: bool) -> Shape {
+    match walk(text, at, eof) {
+        Ok(shape) => shape,
+        Err(Stop::Incomplete) => Shape::Incomplete,
+        Err(Stop::Invalid(at, reason)) => Shape::Invalid { at, reason },
+    }
+}
+
+fn walk(text: &[u8], at: usize, eof: bool) -> Result<Shape, Stop> {
+    let mut place = at + 1;
+    let (mut own, mut control, mut via, mut first) = (false, false, None, true);
+    let mut detail = None;
+    let mut string: Option<(usize, Range<usize>)> = None;
+    loop {
+        let Member { key, value, end } = match member(text, place, first)? {
+            Next::Member(member) => member,
+            Next::End(end) => return last(text, end, own, via, detail, string),
+        };
+        let (byte, key) = (text.get(value).copied(), key.as_ref());
+        if OWN.contains(&key) {
+            if first {
+                return Ok(Shape::Record);
+            }
+            own = true;
+        }
+        first = false;
+        if byte.is_none() {
+            return Err(Stop::Incomplete);
+        }
+        if !own {
+            match (key, byte) {
+                ("logEvents", _) if control => return Ok(Shape::LeftOut { what: "control message" }),
+                ("Records" | "Events" | "logEvents", Some(b'[')) => return Ok(wrapper(key, value + 1)),
+                ("digestS3Object" | "digestEndTime", _) => return Ok(Shape::LeftOut { what: "digest" }),
+                _ => {}
+            }
+        }
+        place = value_end(text, value, end, eof)?;
+        let span = text.get(value..place).unwrap_or_default();
+        match key {
+            "messageType" => control = span == br#""CONTROL_MESSAGE""#,
+            "detail-type" => via = Some(span.ends_with(br#"via CloudTrail""#)),
+            "detail" if byte == Some(b'{') => detail = Some(value),
+            _ => {}
+        }
+        if byte == Some(b'"')
+            && let Some(rank) = STRINGS.iter().position(|name| *name == key)
+            && string.as_ref().is_none_or(|(best, _)| rank < *best)
+        {
+            string = Some((rank, value..place));
+        }
+    }
+}
+
+/// Judges an object of which everything was seen.
+fn last(
+    text: &[u8],
+    end: usize,
+    own: bool,
+    via: Option<bool>,
+    detail: Option<usize>,
+    string: Option<(usize, Range<usize>)>,
+) -> Result<Shape, Stop> {
+    let raw = matches!(string, Some((0, _)));
+    Ok(match (via, detail, string) {
+        _ if own && !raw => Shape::Record,
+        (Some(true), Some(start), _) => Shape::Nested { start, end },
+        (Some(_), _, _) => Shape::Unknown { end, reason: "an EventBridge event that is not from CloudTrail" },
+        (None, _, Some((_, span))) => {
+            let start = span.start + 1;
+            match serde_json::from_slice::<String>(text.get(span).unwrap_or_default()) {
+                Ok(text) if text.starts_with(CONTROL) => Shape::LeftOut { what: "control message" },
+                Ok(text) => Shape::Text { start, text, end },
+                Err(_) => {
+                    Shape::Unknown { end, reason: "the string that should hold a record is not valid text" }
+                }
+            }
+        }
+        _ => Shape::Unknown { end, reason: "no `Records` and not a CloudTrail record" },
+    })
+}
+
+/// Recognises a member that opens an array of records, also behind another such array.
+pub(super) fn wrapper(key: &str, after: usize) -> Shape {
+    match key {
+        "Records" => Shape::Wrapper { format: Format::Records, after, records: true },
+        "Events" => Shape::Wrapper { format: Format::Lookup, after, records: false },
+        _ => Shape::Wrapper { format: Format::CloudWatchLogs, after, records: false },
+    }
+}
+
+/// Whether a whole object is certainly a record and no inner object of one: it has `eventVersion` and two more of a
+/// record's keys at its top level.
+pub(super) fn is_record(object: &[u8]) -> bool {
+    let (mut version, mut others, mut at, mut first) = (false, 0, 1, true);
+    while let Ok(Next::Member(Member { key, value, end })) = member(object, at, first) {
+        first = false;
+        version |= key == "eventVersion";
+        others += usize::from(key != "eventVersion" && (OWN.contains(&&*key) || FURTHER.contains(&&*key)));
+        if version && others >= 2 {
+            return true;
+        }
+        let Ok(next) = value_end(object, value, end, true) else { break };
+        at = next;
+    }
+    false
+}
+
+/// A member's key, and where its value begins.
+pub(super) struct Member<'a> {
+    pub(super) key: Cow<'a, str>,
+    pub(super) value: usize,
+    /// One past the key's closing quote.
+    end: usize,
+}
+
+pub(super) enum Next<'a> {
+    Member(Member<'a>),
+    /// One past the closing brace.
+    End(usize),
+}
+
+/// A member behind a comma of an object that is being walked; `None`: the text ends before its value begins.
+pub(super) fn later_member(text: &[u8], at: usize) -> Result<Option<Member<'_>>, (usize, &'static str)> {
+    match member(text, at, true) {
+        Ok(Next::Member(member)) if member.value < text.len() => Ok(Some(member)),
+        Ok(Next::Member(_)) | Err(Stop::Incomplete) => Ok(None),
+        Ok(Next::End(end)) => Err((end - 1, "a key should stand here")),
+        Err(Stop::Invalid(at, reason)) => Err((at, reason)),
+    }
+}
+
+/// Reads `"key":` at `at`, after a comma unless it is the first, or the object's end.
+fn member(text: &[u8], at: usize, first: bool) -> Result<Next<'_>, Stop> {
+    let mut at = blanks(text, at);
+    match text.get(at) {
+        Some(b'}') => return Ok(Next::End(at + 1)),
+        Some(b',') if !first => at = blanks(text, at + 1),
+        Some(b'"') if first => {}
+        Some(_) => return Err(Stop::Invalid(at, "expected a comma, a key or a brace")),
+        None => return Err(Stop::Incomplete),
+    }
+    match text.get(at) {
+        Some(b'"') => {}
+        Some(_) => return Err(Stop::Invalid(at, "a key should stand here")),
+        None => return Err(Stop::Incomplete),
+    }
+    let end = string_end(text, at).ok_or(Stop::Incomplete)?;
+    let written = text.get(at + 1..end - 1).unwrap_or_default();
+    let key = if memchr::memchr(b'\\', written).is_some() {
+        // A key no parser can read (a lone surrogate) is none of ours; its text is.
+        serde_json::from_slice::<String>(text.get(at..end).unwrap_or_default()).unwrap_or_default().into()
+    } else {
+        String::from_utf8_lossy(written)
+    };
+    let colon = blanks(text, end);
+    match text.get(colon) {
+        Some(b':') => Ok(Next::Member(Member { key, value: blanks(text, colon + 1), end })),
+        Some(_) => Err(Stop::Invalid(colon, "a colon should stand here")),
+        None => Err(Stop::Incomplete),
+    }
+}
+
+/// One past a string's closing quote.
+pub(super) fn string_end(text: &[u8], at: usize) -> Option<usize> {
+    let mut from = at + 1;
+    loop {
+        let found = from + memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
+        match text.get(found) {
+            Some(b'"') => return Some(found + 1),
+            _ => from = found + 2,
+        }
+    }
+}
+
+/// One past the value at `at`, validated.
+fn value_end(text: &[u8], at: usize, key: usize, eof: bool) -> Result<usize, Stop> {
+    let rest = text.get(at..).unwrap_or_default();
+    let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => {
+            let end = at + values.byte_offset();
+            let closed = matches!(text.get(end.wrapping_sub(1)), Some(b'"' | b'}' | b']'));
+            if closed || eof || end < text.len() { Ok(end) } else { Err(Stop::Incomplete) }
+        }
+        Some(Err(error)) if error.is_eof() => Err(Stop::Incomplete),
+        None => Err(Stop::Incomplete),
+        Some(Err(_)) => Err(Stop::Invalid(key.max(at), "not JSON in the value that begins here")),
+    }
+}
+
+/// One past the value at `at`; `None`: the text ends before. For elements that are no objects.
+pub(super) fn element_end(text: &[u8], at: usize, eof: bool) -> Result<Option<usize>, usize> {
+    match value_end(text, at, at, eof) {
+        Ok(end) => Ok(Some(end)),
+        Err(Stop::Incomplete) => Ok(None),
+        Err(Stop::Invalid(at, _)) => Err(at),
+    }
+}
+
+/// The first byte from `at` on that is no JSON blank.
+pub(super) fn blanks(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).unwrap_or(rest.len())
+}
+
+/// Finds where a value ends, over any number of buffers, without looking at more than quotes and brackets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Skip {
+    depth: u64,
+    string: bool,
+    escape: bool,
+    scalar: bool,
+}
+
+impl Skip {
+    /// Goes over `text`; where in it the value ends, if it does.
+    pub(super) fn feed(&mut self, text: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(&byte) = text.get(at) {
+            if self.string {
+                if self.escape {
+                    self.escape = false;
+                    at += 1;
+                    continue;
+                }
+                at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+                self.escape = text.get(at) == Some(&b'\\');
+                self.string = self.escape;
+                at += 1;
+                if !self.string && self.depth == 0 {
+                    return Some(at);
+                }
+                continue;
+            }
+            match byte {
+                b'"' => self.string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' | b',' | b' ' | b'\t' | b'\n' | b'\r' if self.scalar => return Some(at),
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                _ => self.scalar = self.depth == 0,
+            }
+            at += 1;
+        }
+        None
+    }
+}
