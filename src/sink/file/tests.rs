@@ -1,4 +1,5 @@
 mod faulty;
+mod real;
 
 use super::*;
 use crate::clock::Timestamp;

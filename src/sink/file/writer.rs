@@ -27,9 +27,9 @@ use crate::sink::template::stays_below;
 const SYNC_BYTES: u64 = 64 << 20;
 /// Age of the oldest unsynced write at which a sync is due.
 const SYNC_AGE: Duration = Duration::from_secs(1);
-/// How long "nothing else is waiting" is waited for: as long as the last sync took, within these bounds. So a stream of
-/// small payloads is not synced one by one, and no answer waits much longer than a sync takes.
-const GRACE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
+/// How long after the first unsynced write "nothing else is waiting" may be waited for: half as long as the last sync took,
+/// within these bounds. So a trickle of small payloads is not synced one by one, and no answer waits much longer for it.
+const GRACE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(5));
 /// Parts at a time; beyond, the one written to longest ago is finished early. About 3 MB, and as much journal.
 const MOST_PARTS: usize = 10_000;
 /// How soon it is tried again to give a final name that could not be given.
@@ -176,7 +176,7 @@ impl<D: Disk> Writer<D> {
     /// How long to wait for the next job before there is something to do; `None`: for ever.
     fn patience(&self) -> Option<Duration> {
         if !self.waiting.is_empty() {
-            return Some(self.grace);
+            return Some(self.grace.saturating_sub(self.clock.now().since(self.unsynced_since)));
         }
         if !self.full.is_empty() {
             return Some(AGAIN);
@@ -391,7 +391,7 @@ impl<D: Disk> Writer<D> {
     fn sync(&mut self) {
         let before = self.clock.now();
         let outcome = self.sync_dirty();
-        self.grace = self.clock.now().since(before).clamp(GRACE.0, GRACE.1);
+        self.grace = (self.clock.now().since(before) / 2).clamp(GRACE.0, GRACE.1);
         if let Err(message) = &outcome {
             tracing::warn!(payloads = self.waiting.len(), "{message}");
             self.cut_back();
