@@ -40,13 +40,20 @@ pub struct Encoder {
     shape: Arc<Shape>,
     texts: added::Texts,
     fast: fast::Fast,
+    names: nested::Names,
     scratch: Vec<u8>,
 }
 
 impl Encoder {
     /// Makes an encoder that has learned nothing yet.
     pub fn new(shape: Arc<Shape>) -> Encoder {
-        Encoder { shape, texts: added::Texts::default(), fast: fast::Fast::default(), scratch: Vec::new() }
+        Encoder {
+            shape,
+            texts: added::Texts::default(),
+            fast: fast::Fast::default(),
+            names: nested::Names::default(),
+            scratch: Vec::new(),
+        }
     }
 
     /// The shape it writes.
@@ -67,13 +74,11 @@ impl Encoder {
         let has_members = nested::members(record, &mut self.scratch, out);
         if !record.overlay.added.is_empty() {
             let start = out.len();
-            let name = nested::free_name(record, &shape.name);
-            if *name == *shape.name {
-                out.extend_from_slice(
-                    self.texts.of(record.overlay, |overlay, out| added::nested(&shape.name, overlay, out)),
-                );
+            if self.names.has(record, &shape.name) {
+                added::nested(&nested::free_name(record, &shape.name), record.overlay, out);
             } else {
-                added::nested(&name, record.overlay, out);
+                let text = self.texts.of(record.overlay, |overlay, out| added::nested(&shape.name, overlay, out));
+                out.extend_from_slice(text);
             }
             if !has_members {
                 out.remove(start);

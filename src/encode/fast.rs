@@ -8,10 +8,10 @@
 //! What is rare goes the slow and obvious road instead: names that could collide, keys over the limit, more leaves than
 //! fields, removed fields, joined arrays. Whether two fields have one name is seen by a stamp on each name's path.
 
-use super::flat::{Arrays, Flatten, unquoted};
-use super::text::{breaks_lines, escape, strip};
+use super::flat::{Arrays, Flatten};
+use super::text::{append, breaks_lines, escape, escape_part, strip};
 use super::tree::is_container;
-use crate::record::{EdgeId, Leaf, PathId, Paths, Record, Segment};
+use crate::record::{EdgeId, Leaf, Mark, PathId, Paths, Record, Segment};
 
 /// Bytes of learned texts and plans; over this they are all dropped and made again.
 const ROOM: usize = 256 * 1024;
@@ -80,8 +80,14 @@ pub(crate) struct Fast {
     /// The same for temporary paths.
     temporary_stamps: Vec<u32>,
     record: u32,
-    /// The text of an edge that is met once.
-    once: Vec<u8>,
+    /// How much of `text` is kept; the text of an edge that is met once stands behind, until the next one.
+    kept: usize,
+    /// What the leaf before is written within, where its edge was met once.
+    within: Option<(usize, bool)>,
+    /// Whether this record brought a plan to keep.
+    learned: bool,
+    /// Whether this record wrote a name whose path is temporary.
+    met_once: bool,
     scratch: Vec<u8>,
 }
 
@@ -126,14 +132,9 @@ impl Fast {
             self.text.len() + self.plans.len() * size_of::<Plan>() + self.stamps.len() * size_of::<u32>();
         if self.generation != generation || self.compact != compact || used > ROOM || self.record == u32::MAX
         {
-            *self = Fast {
-                generation,
-                compact,
-                once: std::mem::take(&mut self.once),
-                scratch: std::mem::take(&mut self.scratch),
-                ..Fast::default()
-            };
+            *self = Fast { generation, compact, scratch: std::mem::take(&mut self.scratch), ..Fast::default() };
         }
+        (self.learned, self.met_once) = (false, false);
         self.record += 1;
     }
 
@@ -147,20 +148,16 @@ impl Fast {
         let buffer = record.buffer;
         let mut replaced = record.overlay.replaced.iter().peekable();
         let (mut run_start, mut run_end) = (record.span.start as usize, record.span.start as usize);
-        let mut from = EdgeId(EdgeId::TEMPORARY);
-        let (mut learned, mut once) = (false, false);
+        let mut from = None;
         for (position, leaf) in leaves.iter().enumerate() {
             let mut plan = self.plans.get(leaf.edge.0 as usize).copied().unwrap_or_default();
             if plan.mode == Mode::Unknown {
-                let is_first = position == 0;
-                plan = self.plan(shape, record, (!is_first).then_some(from), leaf.edge);
-                learned |= !leaf.edge.is_temporary();
-                once |= leaf.edge.is_temporary() && plan.name != NO_NAME && PathId(plan.name).is_temporary();
+                plan = self.plan(shape, record, from, leaf.edge);
             }
             if plan.mode == Mode::Slow || !self.is_new_name(plan.name) {
                 return false;
             }
-            from = leaf.edge;
+            from = Some(leaf.edge);
             let (start, end) = (leaf.start as usize, leaf.end as usize);
             let new = if EDITED {
                 replaced.next_if(|(at, _)| *at as usize == position).map(|(_, text)| text.as_ref())
@@ -171,42 +168,42 @@ impl Fast {
                 run_end = end;
                 continue;
             }
-            out.extend_from_slice(buffer.get(run_start..run_end).unwrap_or_default());
-            let texts = if leaf.edge.is_temporary() { &self.once } else { &self.text };
-            out.extend_from_slice(
-                texts
-                    .get(plan.start as usize..plan.start as usize + usize::from(plan.len))
-                    .unwrap_or_default(),
-            );
-            let value = new.unwrap_or_else(|| buffer.get(start..end).unwrap_or_default());
+            append(buffer, run_start, run_end, out);
+            let text = plan.start as usize;
+            append(&self.text, text, text + usize::from(plan.len), out);
             (run_start, run_end) = (end, end);
-            match plan.mode {
-                Mode::Inside => self.inside(value, out),
-                Mode::Look if is_container(value) => self.empty(plan.containers, value, out),
-                _ if new.is_none() => run_start = start,
-                _ => out.extend_from_slice(value),
+            match (plan.mode, new) {
+                (Mode::Field, None) => run_start = start,
+                (Mode::Inside, None) => self.inside(buffer, start, end, out),
+                (Mode::Inside, Some(new)) => self.inside(new, 0, new.len(), out),
+                (_, Some(new)) => out.extend_from_slice(new),
+                (_, None) => match buffer.get(start..end) {
+                    Some(value) if is_container(value) => self.empty(plan.containers, value, out),
+                    _ => run_start = start,
+                },
             }
         }
-        out.extend_from_slice(buffer.get(run_start..run_end).unwrap_or_default());
-        if learned && once {
+        append(buffer, run_start, run_end, out);
+        if self.learned && self.met_once {
             return false; // one path may have had two ids
         }
         self.tail(shape, record, from, out)
     }
 
     /// A leaf within JSON text.
-    fn inside(&mut self, value: &[u8], out: &mut Vec<u8>) {
-        match value.first() {
+    #[inline]
+    fn inside(&mut self, source: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
+        match source.get(start) {
             Some(b'"') => {
                 out.extend_from_slice(b"\\\"");
-                escape(unquoted(value), out);
+                escape_part(source, start + 1, end.saturating_sub(1), out);
                 out.extend_from_slice(b"\\\"");
             }
             Some(b'{' | b'[') => {
                 self.scratch.clear();
-                escape(stripped(self.compact, value, &mut self.scratch), out);
+                escape(stripped(self.compact, source.get(start..end).unwrap_or_default(), &mut self.scratch), out);
             }
-            _ => out.extend_from_slice(value),
+            _ => append(source, start, end, out),
         }
     }
 
@@ -225,16 +222,13 @@ impl Fast {
         }
     }
 
-    fn tail(&mut self, shape: &Flatten, record: &Record<'_>, from: EdgeId, out: &mut Vec<u8>) -> bool {
+    fn tail(&mut self, shape: &Flatten, record: &Record<'_>, from: Option<EdgeId>, out: &mut Vec<u8>) -> bool {
         let tail = record.index.tail();
         let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
         if plan.mode == Mode::Unknown {
-            plan = self.plan(shape, record, Some(from), tail);
+            plan = self.plan(shape, record, from, tail);
         }
-        let texts = if tail.is_temporary() { &self.once } else { &self.text };
-        out.extend_from_slice(
-            texts.get(plan.start as usize..plan.start as usize + usize::from(plan.len)).unwrap_or_default(),
-        );
+        append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len), out);
         plan.mode != Mode::Slow
     }
 
@@ -261,16 +255,27 @@ impl Fast {
     #[cold]
     #[inline(never)]
     fn plan(&mut self, shape: &Flatten, record: &Record<'_>, from: Option<EdgeId>, to: EdgeId) -> Plan {
-        let mut text = Vec::new();
-        let mut plan = self.made(shape, record, from, to, &mut text);
-        let Ok(len) = u16::try_from(text.len()) else { return Plan { mode: Mode::Slow, ..plan } };
-        plan.len = len;
+        let mut text = std::mem::take(&mut self.text);
+        text.truncate(self.kept);
+        let start = text.len();
+        let mut plan = match self.still_within(shape, record, from, to) {
+            Some(json) => {
+                self.piece(record.index.edge(to).text, json, &mut text);
+                self.within_plan(json)
+            }
+            None => self.made(shape, record, from, to, &mut text),
+        };
+        match (u32::try_from(start), u16::try_from(text.len() - start)) {
+            (Ok(start), Ok(len)) => (plan.start, plan.len) = (start, len),
+            _ => plan.mode = Mode::Slow,
+        }
+        self.text = text;
         if to.is_temporary() {
-            self.once = text;
+            self.met_once |= plan.name != NO_NAME && PathId(plan.name).is_temporary();
             return plan;
         }
-        plan.start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
-        self.text.extend_from_slice(&text);
+        self.learned = true;
+        self.kept = self.text.len();
         let at = to.0 as usize;
         if at >= self.plans.len() {
             self.plans.resize(at + 1, Plan::default());
@@ -281,8 +286,23 @@ impl Fast {
         plan
     }
 
+    /// Whether a leaf whose edge is met once is within the same kept value as the leaf before; then whether as JSON text.
+    /// In long arrays all leaves are of this sort.
+    fn still_within(&mut self, shape: &Flatten, record: &Record<'_>, from: Option<EdgeId>, to: EdgeId) -> Option<bool> {
+        let (from, paths) = (from?, record.index.paths());
+        let before = record.index.edge(from).path;
+        if !to.is_temporary() {
+            return None;
+        }
+        if !from.is_temporary() {
+            self.within = place(shape, paths, before, &mut Vec::new()).within;
+        }
+        let (depth, json) = self.within?;
+        (closings(record.index.edge(to).marks) < paths.depth(before) - depth).then_some(json)
+    }
+
     fn made(
-        &self,
+        &mut self,
         shape: &Flatten,
         record: &Record<'_>,
         from: Option<EdgeId>,
@@ -292,19 +312,14 @@ impl Fast {
         let paths = record.index.paths();
         let edge = record.index.edge(to);
         let mut key = Vec::new();
-        let closings = edge.marks.iter().take_while(|mark| matches!(mark.bracket, b'}' | b']')).count();
+        let (start, closings) = (text.len(), closings(edge.marks));
         if let Some(from) = from {
             let before = place(shape, paths, record.index.edge(from).path, &mut key);
             if let Some((depth, json)) = before.within {
                 let needed = before.depth - depth;
                 if closings < needed {
                     self.piece(edge.text, json, text);
-                    let mode = match json {
-                        true => Mode::Inside,
-                        false if text == edge.text && !self.compact => Mode::Verbatim,
-                        false => Mode::Look,
-                    };
-                    return Plan { mode, name: NO_NAME, ..Plan::default() };
+                    return self.within_plan(json);
                 }
                 let end = needed
                     .checked_sub(1)
@@ -320,6 +335,9 @@ impl Fast {
             return Plan { mode: Mode::Field, name: NO_NAME, ..Plan::default() };
         }
         let after = place(shape, paths, edge.path, &mut key);
+        if to.is_temporary() {
+            self.within = after.within;
+        }
         text.push(if from.is_some() { b',' } else { b'{' });
         text.push(b'"');
         text.extend_from_slice(&key);
@@ -329,20 +347,30 @@ impl Fast {
             let opened = (after.depth - depth)
                 .checked_sub(1)
                 .and_then(|inner| edge.marks.len().checked_sub(1 + inner));
-            let start = opened.and_then(|at| edge.marks.get(at)).map_or(0, |mark| mark.at as usize);
+            let open = opened.and_then(|at| edge.marks.get(at)).map_or(0, |mark| mark.at as usize);
             if json {
                 text.push(b'"');
                 mode = Mode::Inside;
             }
-            self.piece(edge.text.get(start..).unwrap_or_default(), json, text);
+            self.piece(edge.text.get(open..).unwrap_or_default(), json, text);
         }
-        if mode == Mode::Field && text == edge.text {
+        if mode == Mode::Field && text.get(start..) == Some(edge.text) {
             mode = Mode::Verbatim;
         }
         if after.slow {
             mode = Mode::Slow;
         }
         Plan { mode, name: after.name.0, containers: after.containers, ..Plan::default() }
+    }
+
+    /// The plan of a leaf that is within the same kept value as the one before.
+    fn within_plan(&self, json: bool) -> Plan {
+        let mode = match (json, self.compact) {
+            (true, _) => Mode::Inside,
+            (false, true) => Mode::Look,
+            (false, false) => Mode::Verbatim,
+        };
+        Plan { mode, name: NO_NAME, ..Plan::default() }
     }
 
     /// A part of an edge's text, as it is or as part of a JSON string.
@@ -361,6 +389,11 @@ impl Containers {
     fn is_plain(self) -> bool {
         self.object == Empty::Plain && self.array == Empty::Plain
     }
+}
+
+/// How many containers an edge ends. (What it ends it ends before it begins another.)
+fn closings(marks: &[Mark]) -> usize {
+    marks.iter().take_while(|mark| matches!(mark.bracket, b'}' | b']')).count()
 }
 
 fn stripped<'t>(compact: bool, text: &'t [u8], scratch: &'t mut Vec<u8>) -> &'t [u8] {

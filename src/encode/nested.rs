@@ -2,12 +2,11 @@
 //!
 //! Blanks go only where they would break a line in two, or where fields were removed.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::text::{breaks_lines, plain_key, strip};
 use super::tree::{Node, splice};
-use crate::record::{Record, Segment};
+use crate::record::{Leaf, PathId, Record, Segment};
 
 /// What the nested shape looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,22 +64,72 @@ pub(crate) fn members(record: &Record<'_>, scratch: &mut Vec<u8>, out: &mut Vec<
 }
 
 /// The first of `name`, `name__2`, `name__3`, … that is no member of the record.
-pub(crate) fn free_name<'n>(record: &Record<'_>, name: &'n str) -> Cow<'n, str> {
+pub(crate) fn free_name(record: &Record<'_>, name: &str) -> String {
     let paths = record.index.paths();
     let mut taken: Vec<Vec<u8>> = Vec::new();
     for leaf in record.index.leaves() {
-        if let Some(Segment::Key(key)) = paths.segments(record.index.edge(leaf.edge).path).next() {
-            let key = plain_key(key);
-            if key.starts_with(name.as_bytes()) {
-                taken.push(key.into_owned());
-            }
+        if let Some(Segment::Key(key)) = paths.segments(record.index.path(*leaf)).next() {
+            taken.push(plain_key(key).into_owned());
         }
     }
-    let mut free = Cow::Borrowed(name);
+    let mut free = name.to_owned();
     let mut number = 2usize;
     while taken.iter().any(|key| key == free.as_bytes()) {
-        free = Cow::Owned(format!("{name}__{number}"));
+        free = format!("{name}__{number}");
         number += 1;
     }
     free
+}
+
+/// Which edges lead into a member that has the name of what is added.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    generation: u64,
+    /// By lasting edge.
+    known: Vec<Answer>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Answer {
+    #[default]
+    Unknown,
+    Other,
+    Ours,
+}
+
+impl Names {
+    /// Whether the record has a member of this name.
+    pub(crate) fn has(&mut self, record: &Record<'_>, name: &str) -> bool {
+        if self.generation != record.index.generation() {
+            *self = Names { generation: record.index.generation(), known: Vec::new() };
+        }
+        record.index.leaves().iter().any(|leaf| {
+            let known = self.known.get(leaf.edge.0 as usize).copied().unwrap_or_default();
+            (if known == Answer::Unknown { self.ask(record, leaf, name) } else { known }) == Answer::Ours
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ask(&mut self, record: &Record<'_>, leaf: &Leaf, name: &str) -> Answer {
+        let paths = record.index.paths();
+        let mut path = record.index.path(*leaf);
+        while paths.parent(path) != PathId::ROOT {
+            path = paths.parent(path);
+        }
+        let answer = match paths.last(path) {
+            Some(Segment::Key(key)) if *plain_key(key) == *name.as_bytes() => Answer::Ours,
+            _ => Answer::Other,
+        };
+        if !leaf.edge.is_temporary() {
+            let at = leaf.edge.0 as usize;
+            if at >= self.known.len() {
+                self.known.resize(at + 1, Answer::Unknown);
+            }
+            if let Some(known) = self.known.get_mut(at) {
+                *known = answer;
+            }
+        }
+        answer
+    }
 }
