@@ -58,6 +58,8 @@ pub struct Scanner {
     tail: EdgeId,
     generation: u64,
     truncated: bool,
+    /// Whether a leaf is a container of more than its brackets.
+    blanks: bool,
 }
 
 /// Why the fast road ended.
@@ -91,6 +93,7 @@ impl Scanner {
             tail: EdgeId(EdgeId::TEMPORARY),
             generation: 0,
             truncated: false,
+            blanks: false,
             slots,
             limits,
         }
@@ -128,6 +131,7 @@ impl Scanner {
         self.shapes.forget_temporary();
         self.paths.forget_temporary();
         self.truncated = false;
+        self.blanks = false;
         if self.shapes.bytes() + self.paths.bytes() > self.limits.tables {
             self.shapes.reset();
             self.paths.reset();
@@ -155,9 +159,11 @@ impl Scanner {
                     }
                     match value(buffer, start) {
                         Ok(end) => {
-                            if matches!(buffer.get(start), Some(b'{' | b'[')) && self.too_deep(PathId(target))
-                            {
-                                break 'leaf Exit::Ended(Scan::Invalid { at: start, reason: TOO_DEEP });
+                            if matches!(buffer.get(start), Some(b'{' | b'[')) {
+                                if self.too_deep(PathId(target)) {
+                                    break 'leaf Exit::Ended(Scan::Invalid { at: start, reason: TOO_DEEP });
+                                }
+                                self.blanks |= end - start > 2;
                             }
                             if self.leaves.len() >= self.limits.leaves {
                                 break 'leaf Exit::Unknown;
@@ -256,6 +262,7 @@ impl Scanner {
             return Some(Exit::Tail { edge, end });
         }
         let slot = self.paths.slot(path).map_or(NONE, |slot| u32::from(slot.0));
+        self.blanks |= matches!(buffer.get(start), Some(b'{' | b'[')) && end - start > 2;
         self.push(edge, start, end, slot);
         *state = State { at: end, path };
         None
@@ -312,6 +319,11 @@ impl Scanner {
     /// Changes whenever edge and path ids (below the temporary ones) are given to something else.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether a leaf of this record has blanks between its brackets, or more: what no edge tells.
+    pub fn has_wide_container(&self) -> bool {
+        self.blanks || self.truncated
     }
 
     /// Whether containers of this record were kept whole as one leaf because it has too many leaves: fields may be missing from the slots.
