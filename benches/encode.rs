@@ -70,7 +70,10 @@ impl Data {
             }
         }
         records.retain(|record| {
-            record.starts_with('{') && record.contains("\"eventName\"") && !record.contains('\n') && record.len() < 100_000
+            record.starts_with('{')
+                && record.contains("\"eventName\"")
+                && !record.contains('\n')
+                && record.len() < 100_000
         });
         let (mut state, mut data) = (1_u64, Data::new("real"));
         while !records.is_empty() && (data.text.len() as u64) < BYTES {
@@ -81,16 +84,33 @@ impl Data {
     }
 
     /// Scans every record, and encodes it if asked; lowers each block's time to this round's.
-    fn run(&self, scanner: &mut Scanner, mut encoder: Option<&mut Encoder>, overlay: &mut Overlay, out: &mut Vec<u8>, best: &mut [Duration]) {
+    fn run(
+        &self,
+        scanner: &mut Scanner,
+        mut encoder: Option<&mut Encoder>,
+        overlay: &mut Overlay,
+        out: &mut Vec<u8>,
+        best: &mut [Duration],
+    ) {
         for (starts, best) in self.starts.chunks(BLOCK).zip(best) {
             let before = now();
             for &start in starts {
-                let Scan::Record { end } = scanner.scan(&self.text, start) else { panic!("no record at {start}") };
+                let Scan::Record { end } = scanner.scan(&self.text, start) else {
+                    panic!("no record at {start}")
+                };
                 black_box(scanner.leaves());
                 let Some(encoder) = encoder.as_deref_mut() else { continue };
                 let span = Span { start: u32::try_from(start).unwrap(), end: u32::try_from(end).unwrap() };
                 let identity = Identity::default();
-                let record = Record { buffer: &self.text, span, index: scanner, overlay, identity, protection: Protection::default() };
+                let record = Record {
+                    buffer: &self.text,
+                    span,
+                    index: scanner,
+                    overlay,
+                    identity,
+                    protection: Protection::default(),
+                    families: 0,
+                };
                 encoder.encode(&record, out);
                 out.push(b'\n');
                 if out.len() > CHUNK {
@@ -109,7 +129,8 @@ fn now() -> Instant {
 }
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let sets = [
         Some(Data::generated("mixed", Profile::Mixed, 0, 0.0)),
         Some(Data::generated("management", Profile::Management, 0, 0.0)),
@@ -124,10 +145,13 @@ fn main() {
         ("flat, arrays by index", Shape::Flat(Flatten { arrays: Arrays::Index, ..flat.clone() })),
         ("flat, all of it", Shape::Flat(Flatten { arrays: Arrays::Index, keep_json: Vec::new(), ..flat })),
     ];
-    let members = br#""id":"123456789012","name":"payments-prod","environment":"prod","tags":{"owner":"team-a"}"#;
+    let members =
+        br#""id":"123456789012","name":"payments-prod","environment":"prod","tags":{"owner":"team-a"}"#;
     let fragment = Arc::new(Fragment { id: 1, members: members[..].into(), leaves: Vec::new() });
     let mut overlay = Overlay { added: vec![(Parent::Account, fragment)], ..Overlay::default() };
-    for data in sets.iter().flatten().filter(|data| wanted.is_empty() || wanted.iter().any(|name| name == data.name)) {
+    for data in
+        sets.iter().flatten().filter(|data| wanted.is_empty() || wanted.iter().any(|name| name == data.name))
+    {
         let scanner = || Scanner::new(Arc::new(Slots::default()), ScanLimits::default());
         let mut out = Vec::with_capacity(2 * CHUNK);
         let worst = vec![Duration::MAX; data.starts.len().div_ceil(BLOCK)];

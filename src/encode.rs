@@ -13,6 +13,7 @@ mod fast;
 pub mod flat;
 pub mod nested;
 pub mod packer;
+mod page;
 mod text;
 mod tree;
 pub mod unflatten;
@@ -40,7 +41,7 @@ pub struct Encoder {
     shape: Arc<Shape>,
     texts: added::Texts,
     fast: fast::Fast,
-    names: nested::Names,
+    edges: nested::Edges,
     scratch: Vec<u8>,
 }
 
@@ -51,7 +52,7 @@ impl Encoder {
             shape,
             texts: added::Texts::default(),
             fast: fast::Fast::default(),
-            names: nested::Names::default(),
+            edges: nested::Edges::default(),
             scratch: Vec::new(),
         }
     }
@@ -71,13 +72,15 @@ impl Encoder {
     }
 
     fn nested(&mut self, shape: &Nested, record: &Record<'_>, out: &mut Vec<u8>) {
-        let has_members = nested::members(record, &mut self.scratch, out);
+        let needs = self.edges.needs(record, &shape.name);
+        let has_members = nested::members(record, needs.strip, &mut self.scratch, out);
         if !record.overlay.added.is_empty() {
             let start = out.len();
-            if self.names.has(record, &shape.name) {
+            if needs.another_name {
                 added::nested(&nested::free_name(record, &shape.name), record.overlay, out);
             } else {
-                let text = self.texts.of(record.overlay, |overlay, out| added::nested(&shape.name, overlay, out));
+                let text =
+                    self.texts.of(record.overlay, |overlay, out| added::nested(&shape.name, overlay, out));
                 out.extend_from_slice(text);
             }
             if !has_members {
@@ -88,10 +91,9 @@ impl Encoder {
     }
 
     fn flat(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) {
-        let start = out.len();
-        if !self.fast.members(shape, record, out) {
-            out.truncate(start);
-            return flat_plain(shape, record, out);
+        match self.fast.members(shape, record) {
+            Some(members) => out.extend_from_slice(members),
+            None => return flat_plain(shape, record, out),
         }
         out.extend_from_slice(self.texts.of(record.overlay, |overlay, out| added::flat(shape, overlay, out)));
         out.push(b'}');

@@ -9,11 +9,13 @@
 //! fields, removed fields, joined arrays. Whether two fields have one name is seen by a stamp on each name's path.
 
 use super::flat::{Arrays, Flatten};
-use super::text::{append, breaks_lines, escape, escape_part, strip};
+use super::page::Page;
+use super::text::{breaks_lines, escape, strip};
 use super::tree::is_container;
-use crate::record::{EdgeId, Leaf, Mark, PathId, Paths, Record, Segment};
+use crate::record::{EdgeId, Mark, PathId, Paths, Record, Segment};
 
-/// Bytes of learned texts and plans; over this they are all dropped and made again.
+/// Bytes of learned texts; over this all that is learned is dropped and made again. (Plans and stamps are bounded by the
+/// scanner's tables.)
 const ROOM: usize = 256 * 1024;
 
 /// What an edge and the leaf behind it write.
@@ -88,7 +90,16 @@ pub(crate) struct Fast {
     learned: bool,
     /// Whether this record wrote a name whose path is temporary.
     met_once: bool,
-    scratch: Vec<u8>,
+    page: Page,
+}
+
+/// Why a record leaves the road.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It has to go the slow one.
+    Slow,
+    /// It spans lines.
+    Compact,
 }
 
 /// Where a path's value goes.
@@ -105,34 +116,42 @@ struct Place {
 }
 
 impl Fast {
-    /// Appends the record's members, `{` first and no brace last; `false`: it has to go the slow road, and what was
-    /// appended is of no use.
-    pub(crate) fn members(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
-        let leaves = record.index.leaves();
-        let own = record.span.of(record.buffer);
+    /// Writes the record's members, `{` first and no brace last. `None`: it has to go the slow road.
+    pub(crate) fn members(&mut self, shape: &Flatten, record: &Record<'_>) -> Option<&[u8]> {
         let rare = shape.lossless
-            || !record.overlay.removed.is_empty()
-            || leaves.len() > shape.max_fields
-            || leaves.is_empty()
+            || record.index.leaves().is_empty()
+            || record.index.leaves().len() > shape.max_fields
             || record.index.truncated_index()
+            || !record.overlay.removed.is_empty()
             || record.overlay.replaced.iter().any(|(_, text)| is_container(text));
         if rare {
-            return false;
+            return None;
         }
-        self.begin(record.index.generation(), breaks_lines(own));
-        if record.overlay.replaced.is_empty() {
-            self.run::<false>(shape, record, leaves, out)
-        } else {
-            self.run::<true>(shape, record, leaves, out)
-        }
+        // Without wide containers the edges tell whether the record spans lines.
+        let ask = self.compact || record.index.has_wide_container();
+        let mut compact = ask && breaks_lines(record.span.of(record.buffer));
+        let mut page = std::mem::take(&mut self.page);
+        let outcome = loop {
+            self.begin(record.index.generation(), compact);
+            page.clear();
+            let outcome = if record.overlay.replaced.is_empty() {
+                self.run::<false>(shape, record, &mut page)
+            } else {
+                self.run::<true>(shape, record, &mut page)
+            };
+            match outcome {
+                Err(Turn::Compact) if !compact => compact = true,
+                outcome => break outcome,
+            }
+        };
+        self.page = page;
+        outcome.is_ok().then(|| self.page.text())
     }
 
     fn begin(&mut self, generation: u64, compact: bool) {
-        let used =
-            self.text.len() + self.plans.len() * size_of::<Plan>() + self.stamps.len() * size_of::<u32>();
-        if self.generation != generation || self.compact != compact || used > ROOM || self.record == u32::MAX
-        {
-            *self = Fast { generation, compact, scratch: std::mem::take(&mut self.scratch), ..Fast::default() };
+        let full = self.text.len() > ROOM || self.record == u32::MAX;
+        if full || self.generation != generation || self.compact != compact {
+            *self = Fast { generation, compact, ..Fast::default() };
         }
         (self.learned, self.met_once) = (false, false);
         self.record += 1;
@@ -142,20 +161,19 @@ impl Fast {
         &mut self,
         shape: &Flatten,
         record: &Record<'_>,
-        leaves: &[Leaf],
-        out: &mut Vec<u8>,
-    ) -> bool {
+        page: &mut Page,
+    ) -> Result<(), Turn> {
         let buffer = record.buffer;
         let mut replaced = record.overlay.replaced.iter().peekable();
         let (mut run_start, mut run_end) = (record.span.start as usize, record.span.start as usize);
         let mut from = None;
-        for (position, leaf) in leaves.iter().enumerate() {
+        for (position, leaf) in record.index.leaves().iter().enumerate() {
             let mut plan = self.plans.get(leaf.edge.0 as usize).copied().unwrap_or_default();
             if plan.mode == Mode::Unknown {
-                plan = self.plan(shape, record, from, leaf.edge);
+                plan = self.plan(shape, record, from, leaf.edge)?;
             }
             if plan.mode == Mode::Slow || !self.is_new_name(plan.name) {
-                return false;
+                return Err(Turn::Slow);
             }
             from = Some(leaf.edge);
             let (start, end) = (leaf.start as usize, leaf.end as usize);
@@ -168,93 +186,100 @@ impl Fast {
                 run_end = end;
                 continue;
             }
-            append(buffer, run_start, run_end, out);
-            let text = plan.start as usize;
-            append(&self.text, text, text + usize::from(plan.len), out);
+            page.append(buffer, run_start, run_end);
+            page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
             (run_start, run_end) = (end, end);
             match (plan.mode, new) {
                 (Mode::Field, None) => run_start = start,
-                (Mode::Inside, None) => self.inside(buffer, start, end, out),
-                (Mode::Inside, Some(new)) => self.inside(new, 0, new.len(), out),
-                (_, Some(new)) => out.extend_from_slice(new),
+                (Mode::Inside, None) => self.inside(buffer, start, end, page),
+                (Mode::Inside, Some(new)) => self.inside(new, 0, new.len(), page),
+                (_, Some(new)) => page.write(new),
                 (_, None) => match buffer.get(start..end) {
-                    Some(value) if is_container(value) => self.empty(plan.containers, value, out),
+                    Some(value) if is_container(value) => self.empty(plan.containers, value, page),
                     _ => run_start = start,
                 },
             }
         }
-        append(buffer, run_start, run_end, out);
+        page.append(buffer, run_start, run_end);
         if self.learned && self.met_once {
-            return false; // one path may have had two ids
+            return Err(Turn::Slow); // one path may have had two ids
         }
-        self.tail(shape, record, from, out)
+        let tail = record.index.tail();
+        let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
+        if plan.mode == Mode::Unknown {
+            plan = self.plan(shape, record, from, tail)?;
+        }
+        page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
+        if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(()) }
     }
 
     /// A leaf within JSON text.
-    #[inline]
-    fn inside(&mut self, source: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
+    #[inline(always)]
+    fn inside(&self, source: &[u8], start: usize, end: usize, page: &mut Page) {
         match source.get(start) {
             Some(b'"') => {
-                out.extend_from_slice(b"\\\"");
-                escape_part(source, start + 1, end.saturating_sub(1), out);
-                out.extend_from_slice(b"\\\"");
+                page.put(b"\\\"");
+                page.escape(source, start + 1, end.saturating_sub(1));
+                page.put(b"\\\"");
             }
             Some(b'{' | b'[') => {
-                self.scratch.clear();
-                escape(stripped(self.compact, source.get(start..end).unwrap_or_default(), &mut self.scratch), out);
+                let mut scratch = Vec::new();
+                let text = stripped(self.compact, source.get(start..end).unwrap_or_default(), &mut scratch);
+                page.escape(text, 0, text.len());
             }
-            _ => append(source, start, end, out),
+            _ => page.append(source, start, end),
         }
     }
 
     /// An empty container.
-    fn empty(&mut self, containers: Containers, value: &[u8], out: &mut Vec<u8>) {
-        self.scratch.clear();
-        let text = stripped(self.compact, value, &mut self.scratch);
+    #[cold]
+    fn empty(&self, containers: Containers, value: &[u8], page: &mut Page) {
+        let mut scratch = Vec::new();
+        let text = stripped(self.compact, value, &mut scratch);
         match if value.first() == Some(&b'{') { containers.object } else { containers.array } {
-            Empty::Plain => out.extend_from_slice(text),
-            Empty::Joined => out.extend_from_slice(b"\"\""),
+            Empty::Plain => page.write(text),
+            Empty::Joined => page.write(b"\"\""),
             Empty::Json => {
-                out.push(b'"');
-                escape(text, out);
-                out.push(b'"');
+                page.write(b"\"");
+                page.escape(text, 0, text.len());
+                page.write(b"\"");
             }
         }
     }
 
-    fn tail(&mut self, shape: &Flatten, record: &Record<'_>, from: Option<EdgeId>, out: &mut Vec<u8>) -> bool {
-        let tail = record.index.tail();
-        let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
-        if plan.mode == Mode::Unknown {
-            plan = self.plan(shape, record, from, tail);
+    /// Whether this record has not written the name before.
+    #[inline(always)]
+    fn is_new_name(&mut self, name: u32) -> bool {
+        match self.stamps.get_mut(name as usize) {
+            Some(stamp) => std::mem::replace(stamp, self.record) != self.record,
+            None => name == NO_NAME || self.is_new_name_slowly(name),
         }
-        append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len), out);
-        plan.mode != Mode::Slow
     }
 
-    /// Whether this record has not written the name before.
-    fn is_new_name(&mut self, name: u32) -> bool {
-        if name == NO_NAME {
-            return true;
-        }
+    #[cold]
+    #[inline(never)]
+    fn is_new_name_slowly(&mut self, name: u32) -> bool {
         let stamps = if name < PathId::TEMPORARY { &mut self.stamps } else { &mut self.temporary_stamps };
         let at = (name & !PathId::TEMPORARY) as usize;
         if at >= stamps.len() {
             stamps.resize(at + 1, 0);
         }
-        match stamps.get_mut(at) {
-            Some(stamp) if *stamp != self.record => {
-                *stamp = self.record;
-                true
-            }
-            _ => false,
-        }
+        stamps.get_mut(at).is_some_and(|stamp| std::mem::replace(stamp, self.record) != self.record)
     }
 
     /// Makes the plan of an edge and keeps it where the edge is kept.
     #[cold]
     #[inline(never)]
-    fn plan(&mut self, shape: &Flatten, record: &Record<'_>, from: Option<EdgeId>, to: EdgeId) -> Plan {
+    fn plan(
+        &mut self,
+        shape: &Flatten,
+        record: &Record<'_>,
+        from: Option<EdgeId>,
+        to: EdgeId,
+    ) -> Result<Plan, Turn> {
+        if record.index.edge(to).has_newline && !self.compact {
+            return Err(Turn::Compact);
+        }
         let mut text = std::mem::take(&mut self.text);
         text.truncate(self.kept);
         let start = text.len();
@@ -272,7 +297,7 @@ impl Fast {
         self.text = text;
         if to.is_temporary() {
             self.met_once |= plan.name != NO_NAME && PathId(plan.name).is_temporary();
-            return plan;
+            return Ok(plan);
         }
         self.learned = true;
         self.kept = self.text.len();
@@ -283,12 +308,18 @@ impl Fast {
         if let Some(place) = self.plans.get_mut(at) {
             *place = plan;
         }
-        plan
+        Ok(plan)
     }
 
     /// Whether a leaf whose edge is met once is within the same kept value as the leaf before; then whether as JSON text.
     /// In long arrays all leaves are of this sort.
-    fn still_within(&mut self, shape: &Flatten, record: &Record<'_>, from: Option<EdgeId>, to: EdgeId) -> Option<bool> {
+    fn still_within(
+        &mut self,
+        shape: &Flatten,
+        record: &Record<'_>,
+        from: Option<EdgeId>,
+        to: EdgeId,
+    ) -> Option<bool> {
         let (from, paths) = (from?, record.index.paths());
         let before = record.index.edge(from).path;
         if !to.is_temporary() {

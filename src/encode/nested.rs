@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::text::{breaks_lines, plain_key, strip};
 use super::tree::{Node, splice};
-use crate::record::{Leaf, PathId, Record, Segment};
+use crate::record::{EdgeId, PathId, Record, Segment};
 
 /// What the nested shape looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +23,18 @@ impl Default for Nested {
 }
 
 /// Appends the record's own members: `{…` without the last brace. Returns whether there are any.
-pub(crate) fn members(record: &Record<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+pub(crate) fn members(
+    record: &Record<'_>,
+    is_stripped: bool,
+    scratch: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> bool {
     let start = out.len();
     let own = record.span.of(record.buffer);
     let leaves = record.index.leaves();
     if !record.overlay.removed.is_empty() {
         Node::of_record(record.buffer, record.span.start as usize, leaves, record.overlay).write(out);
-    } else if breaks_lines(own) {
+    } else if is_stripped {
         scratch.clear();
         let edited = if record.overlay.replaced.is_empty() {
             own
@@ -81,55 +86,67 @@ pub(crate) fn free_name(record: &Record<'_>, name: &str) -> String {
     free
 }
 
-/// Which edges lead into a member that has the name of what is added.
+/// What the nested shape has to know of a record, learned by edge.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct Edges {
     generation: u64,
-    /// By lasting edge.
-    known: Vec<Answer>,
+    /// By lasting edge: a set of the bits below; 0 is unknown.
+    known: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Answer {
-    #[default]
-    Unknown,
-    Other,
-    Ours,
+/// Set for every edge that was looked at.
+const KNOWN: u8 = 1;
+/// It leads into a member that has the name of what is added.
+const OURS: u8 = 2;
+/// A line break stands in it.
+const LINES: u8 = 4;
+
+/// What a record needs beside being copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    /// It has a member of the name of what is added.
+    pub(crate) another_name: bool,
+    /// It spans lines.
+    pub(crate) strip: bool,
 }
 
-impl Names {
-    /// Whether the record has a member of this name.
-    pub(crate) fn has(&mut self, record: &Record<'_>, name: &str) -> bool {
+impl Edges {
+    /// Looks at all edges of a record.
+    pub(crate) fn needs(&mut self, record: &Record<'_>, name: &str) -> Needs {
         if self.generation != record.index.generation() {
-            *self = Names { generation: record.index.generation(), known: Vec::new() };
+            *self = Edges { generation: record.index.generation(), known: Vec::new() };
         }
-        record.index.leaves().iter().any(|leaf| {
-            let known = self.known.get(leaf.edge.0 as usize).copied().unwrap_or_default();
-            (if known == Answer::Unknown { self.ask(record, leaf, name) } else { known }) == Answer::Ours
-        })
+        let mut bits = 0;
+        for edge in record.index.leaves().iter().map(|leaf| leaf.edge).chain([record.index.tail()]) {
+            bits |= match self.known.get(edge.0 as usize) {
+                Some(&known) if known != 0 => known,
+                _ => self.look(record, edge, name),
+            };
+        }
+        let strip = bits & LINES != 0
+            || (record.index.has_wide_container() && breaks_lines(record.span.of(record.buffer)));
+        Needs { another_name: bits & OURS != 0, strip }
     }
 
     #[cold]
     #[inline(never)]
-    fn ask(&mut self, record: &Record<'_>, leaf: &Leaf, name: &str) -> Answer {
-        let paths = record.index.paths();
-        let mut path = record.index.path(*leaf);
-        while paths.parent(path) != PathId::ROOT {
-            path = paths.parent(path);
+    fn look(&mut self, record: &Record<'_>, id: EdgeId, name: &str) -> u8 {
+        let (paths, edge) = (record.index.paths(), record.index.edge(id));
+        let mut top = edge.path;
+        while paths.parent(top) != PathId::ROOT {
+            top = paths.parent(top);
         }
-        let answer = match paths.last(path) {
-            Some(Segment::Key(key)) if *plain_key(key) == *name.as_bytes() => Answer::Ours,
-            _ => Answer::Other,
-        };
-        if !leaf.edge.is_temporary() {
-            let at = leaf.edge.0 as usize;
+        let ours = matches!(paths.last(top), Some(Segment::Key(key)) if *plain_key(key) == *name.as_bytes());
+        let bits = KNOWN | if ours { OURS } else { 0 } | if edge.has_newline { LINES } else { 0 };
+        if !id.is_temporary() {
+            let at = id.0 as usize;
             if at >= self.known.len() {
-                self.known.resize(at + 1, Answer::Unknown);
+                self.known.resize(at + 1, 0);
             }
             if let Some(known) = self.known.get_mut(at) {
-                *known = answer;
+                *known = bits;
             }
         }
-        answer
+        bits
     }
 }

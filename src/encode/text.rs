@@ -3,77 +3,25 @@
 use std::borrow::Cow;
 
 use memchr::memchr2;
-use wide::u8x32;
-
-/// Blocks are looked at this many bytes at a time.
-const BLOCK: usize = 32;
-
-/// Appends `source[start..end]`.
-///
-/// Short pieces are copied as whole blocks and cut to length: what stands behind them in the source is there to be
-/// read, and a block needs no call.
-#[inline(always)]
-pub(crate) fn append(source: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
-    let length = end.wrapping_sub(start);
-    if length <= BLOCK
-        && let Some(block) = source.get(start..).and_then(|rest| rest.first_chunk::<BLOCK>())
-    {
-        let before = out.len();
-        out.extend_from_slice(block);
-        out.truncate(before + length);
-    } else if length <= 2 * BLOCK
-        && let Some(blocks) = source.get(start..).and_then(|rest| rest.first_chunk::<{ 2 * BLOCK }>())
-    {
-        let before = out.len();
-        out.extend_from_slice(blocks);
-        out.truncate(before + length);
-    } else {
-        out.extend_from_slice(source.get(start..end).unwrap_or_default());
-    }
-}
 
 /// Appends `text` as the inside of a JSON string: quotes, backslashes and control characters escaped, all else as it is.
 pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
-    escape_part(text, 0, text.len(), out);
-}
-
-/// Appends `source[start..end]` as [`escape`] does.
-#[inline]
-pub(crate) fn escape_part(source: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
-    let mut at = start;
-    while at < end {
-        let Some(block) = source.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) else { break };
-        let plain = (special(*block).trailing_zeros() as usize).min(end - at);
-        let before = out.len();
-        out.extend_from_slice(block);
-        at += plain;
-        if plain < BLOCK {
-            out.truncate(before + plain);
-            if at < end
-                && let Some(&byte) = block.get(plain)
-            {
-                escape_byte(byte, out);
-                at += 1;
-            }
-        }
+    let mut done = 0;
+    while let Some(found) = text.get(done..).and_then(|rest| rest.iter().position(|&byte| needs_escape(byte)))
+    {
+        out.extend_from_slice(text.get(done..done + found).unwrap_or_default());
+        escape_byte(text.get(done + found).copied().unwrap_or_default(), out);
+        done += found + 1;
     }
-    for &byte in source.get(at..end).unwrap_or_default() {
-        escape_byte(byte, out);
-    }
+    out.extend_from_slice(text.get(done..).unwrap_or_default());
 }
 
-/// One bit for each byte that may not stand in a string as it is.
-#[inline(always)]
-fn special(bytes: [u8; BLOCK]) -> u32 {
-    let block = u8x32::new(bytes);
-    let quote = block.simd_eq(u8x32::splat(b'"'));
-    let backslash = block.simd_eq(u8x32::splat(b'\\'));
-    let control = block.simd_eq(block.min(u8x32::splat(0x1f)));
-    (quote | backslash | control).to_bitmask()
+fn needs_escape(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
-#[inline]
-fn escape_byte(byte: u8, out: &mut Vec<u8>) {
+/// Appends one byte of a string's inside.
+pub(crate) fn escape_byte(byte: u8, out: &mut Vec<u8>) {
     match byte {
         b'"' => out.extend_from_slice(b"\\\""),
         b'\\' => out.extend_from_slice(b"\\\\"),
@@ -169,20 +117,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_part_of_a_text_is_appended_alone(text in "[a-z\"\\\\é]{0,120}", start in any::<prop::sample::Index>(), end in any::<prop::sample::Index>()) {
-            let text = text.as_bytes();
-            let (start, end) = (start.index(text.len() + 1), end.index(text.len() + 1));
-            let (start, end) = (start.min(end), start.max(end));
-            let mut out = b"x".to_vec();
-            append(text, start, end, &mut out);
-            prop_assert_eq!(&out[1..], &text[start..end]);
-            let (mut part, mut alone) = (Vec::new(), Vec::new());
-            escape_part(text, start, end, &mut part);
-            text[start..end].iter().for_each(|&byte| escape_byte(byte, &mut alone));
-            prop_assert_eq!(part, alone);
-        }
-
         #[test]
         fn escaped_text_reads_back_as_itself(text in any::<String>()) {
             let mut out = vec![b'"'];
