@@ -429,11 +429,12 @@ impl Parts {
         let settings = protection(resolved, families, &mut problems);
         let mut shapes: Vec<Arc<Shape>> = Vec::new();
         let mut pipelines = Vec::new();
-        let base = Path::new(&resolved.document.name).parent().unwrap_or(Path::new("")).to_path_buf();
+        // As for sources, sinks and the data directory: relative paths start where the program was started.
+        let base = Path::new("");
         for configured in &resolved.pipelines {
             let mut steps = Vec::new();
             let mut building =
-                transform::Building { slots, families, base: &base, accounts: None, redacts: false };
+                transform::Building { slots, families, base, accounts: None, redacts: false };
             for &position in &configured.transforms {
                 let component = &resolved.transforms[position];
                 match transform::AnyTransform::build(component.name.value(), &component.config, &mut building) {
