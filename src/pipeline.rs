@@ -2,6 +2,16 @@
 
 pub mod books;
 pub mod budget;
+pub mod engine;
+pub mod feed;
+pub mod hands;
+pub mod job;
+pub mod line;
+pub mod origin;
 pub mod outcomes;
+pub mod piped;
+pub mod pool;
+pub mod protector;
+pub mod refused;
 pub mod rejects;
 pub mod runner;

@@ -5,11 +5,17 @@ pub mod stdout;
 pub mod template;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ack::Ack;
+use crate::clock::Clock;
+use crate::config::SinkConfig;
+use crate::encode::compress::Compression;
+use crate::encode::packer::Packing;
 use crate::pipeline::budget::Permit;
+use crate::sink::template::Partitions;
 
 /// A part of one window's records in one payload.
 #[derive(Debug)]
@@ -107,5 +113,96 @@ pub trait Sink: Send + Sync {
     /// Nothing more will come for now (a drained stop, the end of `--once`): make what was written final.
     fn finish(&self) -> impl Future<Output = Result<(), SinkError>> + Send {
         async { Ok(()) }
+    }
+}
+
+/// What a sink needs besides its settings.
+pub struct Build<'a> {
+    /// Its name in the configuration.
+    pub name: &'a str,
+    /// The data directory.
+    pub data_dir: &'a Path,
+    /// The clock.
+    pub clock: Clock,
+    /// The process's open files.
+    pub open_files: &'a Arc<file::OpenFiles>,
+}
+
+/// One of the sinks there are. Adding one: its file, a variant here, an arm in each `match`.
+pub enum AnySink {
+    /// `file`
+    File(file::FileSink),
+    /// `stdout`
+    Stdout(stdout::StdoutSink),
+}
+
+impl AnySink {
+    /// Builds a sink; finishes what a crash left. Blocks.
+    ///
+    /// # Errors
+    /// Why it cannot start, in words.
+    pub fn build(config: &SinkConfig, build: &Build<'_>) -> Result<AnySink, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("starting sink `{}`: {error}", build.name);
+        match config {
+            SinkConfig::File(config) => {
+                let (name, data_dir, clock) = (build.name, build.data_dir, build.clock.clone());
+                let build = file::Build { name, data_dir, clock, open_files: build.open_files.clone() };
+                file::FileSink::build(config, &build).map(AnySink::File).map_err(|error| failed(&error))
+            }
+            SinkConfig::Stdout(_) => {
+                stdout::StdoutSink::build().map(AnySink::Stdout).map_err(|error| failed(&error))
+            }
+        }
+    }
+
+    /// What its payloads must be.
+    pub fn packing(config: &SinkConfig) -> Packing {
+        let compression = match config {
+            SinkConfig::File(config) => match config.resolve().map(|(compression, _)| compression) {
+                Ok(file::Compression::Gzip) => Compression::Gzip,
+                Ok(file::Compression::Zstd) => Compression::Zstd,
+                Ok(file::Compression::None) | Err(_) => Compression::None,
+            },
+            SinkConfig::Stdout(_) => Compression::None,
+        };
+        Packing {
+            max_bytes: 1 << 20,
+            max_records: u32::MAX,
+            max_age: Duration::from_secs(1),
+            when_idle: true,
+            compression,
+            lengths: false,
+        }
+    }
+
+    /// Where within it records go; `None`: it has one place.
+    pub fn partitions(&self) -> Option<Arc<Partitions>> {
+        match self {
+            AnySink::File(sink) => Some(sink.partitions().clone()),
+            AnySink::Stdout(_) => None,
+        }
+    }
+}
+
+impl Sink for AnySink {
+    async fn write(&self, payload: &mut Payload) -> Result<(), SinkError> {
+        match self {
+            AnySink::File(sink) => sink.write(payload).await,
+            AnySink::Stdout(sink) => sink.write(payload).await,
+        }
+    }
+
+    fn concurrency(&self) -> usize {
+        match self {
+            AnySink::File(sink) => sink.concurrency(),
+            AnySink::Stdout(sink) => sink.concurrency(),
+        }
+    }
+
+    async fn finish(&self) -> Result<(), SinkError> {
+        match self {
+            AnySink::File(sink) => sink.finish().await,
+            AnySink::Stdout(sink) => sink.finish().await,
+        }
     }
 }

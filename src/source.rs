@@ -49,6 +49,17 @@ pub enum Body {
     Stream(Box<dyn std::io::Read + Send>),
 }
 
+impl Body {
+    /// Bytes as stored, where that is known; else 0.
+    pub fn size(&self) -> u64 {
+        match self {
+            Body::File { size, .. } => *size,
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Stream(_) => 0,
+        }
+    }
+}
+
 impl std::fmt::Debug for Body {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -109,5 +120,95 @@ pub trait Source: Send + Sync {
     /// What is left at the end of `--once` that could not be shipped yet (still growing): warned about, exit 1.
     fn unsettled(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+/// Build.
+pub struct Build<'a> {
+    /// p
+    pub pipeline: &'a str,
+    /// n
+    pub name: &'a str,
+    /// s
+    pub store: Arc<crate::state::Store>,
+    /// c
+    pub clock: crate::clock::Clock,
+    /// o
+    pub once: bool,
+}
+/// TEMP
+pub struct AnySource {
+    files: std::sync::Mutex<std::collections::VecDeque<PathBuf>>,
+    next: std::sync::atomic::AtomicU64,
+    out: std::sync::atomic::AtomicU64,
+    note: tokio::sync::Notify,
+}
+impl AnySource {
+    /// b
+    pub fn build(config: &crate::config::SourceConfig, _build: &Build<'_>) -> Result<AnySource, String> {
+        let crate::config::SourceConfig::Files(config) = config;
+        let mut files = Vec::new();
+        for path in config.path.iter() {
+            for entry in walkdir::WalkDir::new(path.value()).sort_by_file_name() {
+                let entry = entry.map_err(|e| e.to_string())?;
+                if entry.file_type().is_file() {
+                    files.push(entry.into_path());
+                }
+            }
+        }
+        Ok(AnySource {
+            files: std::sync::Mutex::new(files.into()),
+            next: Default::default(),
+            out: Default::default(),
+            note: tokio::sync::Notify::new(),
+        })
+    }
+}
+impl Source for AnySource {
+    async fn next(&self, most: usize) -> Result<Option<Vec<Delivery>>, SourceError> {
+        loop {
+            let lent: Vec<_> = {
+                let mut files = self.files.lock().unwrap_or_else(|e| e.into_inner());
+                let n = most.min(files.len());
+                files.drain(..n).collect()
+            };
+            if lent.is_empty() {
+                if self.out.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+                    return Ok(None);
+                }
+                self.note.notified().await;
+                continue;
+            }
+            self.out.fetch_add(lent.len() as u64, std::sync::atomic::Ordering::SeqCst);
+            return Ok(Some(
+                lent.into_iter()
+                    .map(|path| {
+                        let size = std::fs::metadata(&path).map_or(0, |m| m.len());
+                        Delivery {
+                            id: DeliveryId(self.next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)),
+                            identity: path.display().to_string().into(),
+                            origin: Origin {
+                                address: path.display().to_string().into(),
+                                ..Origin::default()
+                            },
+                            body: Body::File { path, size, check: Arc::new(|_| Ok(())) },
+                            deadline: None,
+                            growing: false,
+                        }
+                    })
+                    .collect(),
+            ));
+        }
+    }
+    async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
+        self.out.fetch_sub(settled.len() as u64, std::sync::atomic::Ordering::SeqCst);
+        self.note.notify_one();
+        Ok(())
+    }
+}
+impl crate::config::SourceConfig {
+    /// l
+    pub fn limits(&self) -> crate::decode::Limits {
+        crate::decode::Limits::default()
     }
 }

@@ -26,11 +26,11 @@ use crate::encode::{Nested, Shape};
 use crate::pattern::Pattern;
 use crate::pattern::compile::PatternSet;
 use crate::pattern::family::{self, Family};
+use crate::record::Slots;
 use crate::record::identity::IdentitySlots;
 use crate::record::protect::Protection;
 use crate::record::scan::ScanLimits;
-use crate::record::Slots;
-use crate::sink::{AnySink, Sink as _};
+use crate::sink::AnySink;
 use crate::source::{AnySource, Source as _};
 use crate::state::Store;
 use crate::transform::{self, Transform as _};
@@ -132,10 +132,12 @@ impl Engine {
         let rejects = open_rejects(resolved, &clock).map_err(|error| start(&error))?;
         let closed = watch::Sender::new(false);
         let open_files = Arc::default();
+        let (limits, shapes) = (ScanLimits::default(), parts.shapes);
+        let setup = Setup { slots: Arc::default(), limits, shapes, sinks: 0, steps: 0 };
         let mut engine = Engine {
             pipelines: Vec::new(),
-            pool: Pool::new(Vec::new()),
-            setup: Setup { slots: Arc::default(), limits: ScanLimits::default(), shapes: parts.shapes, sinks: 0, steps: 0 },
+            pool: Pool::new(Vec::new(), setup.clone()),
+            setup,
             workers: workers(resolved),
             feeds: Vec::new(),
             sinks: Vec::new(),
@@ -160,7 +162,8 @@ impl Engine {
                     clock: clock.clone(),
                     open_files: &open_files,
                 };
-                let built = Arc::new(AnySink::build(&component.config, &build).map_err(|error| start(&error))?);
+                let built =
+                    Arc::new(AnySink::build(&component.config, &build).map_err(|error| start(&error))?);
                 let (to, from) = unbounded_channel();
                 let line = Line {
                     name: component.name.value().as_str().into(),
@@ -212,8 +215,9 @@ impl Engine {
             engine.pipelines.push(pipeline);
         }
         engine.setup.slots = Arc::new(slots);
-        engine.setup.limits.depth = engine.pipelines.iter().map(|pipeline| pipeline.limits.depth).max().unwrap_or(128);
-        engine.pool = Pool::new(engine.pipelines.clone());
+        engine.setup.limits.depth =
+            engine.pipelines.iter().map(|pipeline| pipeline.limits.depth).max().unwrap_or(128);
+        engine.pool = Pool::new(engine.pipelines.clone(), engine.setup.clone());
         let pool = Arc::downgrade(&engine.pool);
         budget.on_freed(move || {
             if let Some(pool) = pool.upgrade() {
@@ -260,7 +264,12 @@ impl Engine {
         for (sink, line, sent) in self.sinks {
             runners.spawn(runner::run(sink, line, sent));
         }
-        let ticker = tokio::spawn(tick(self.pipelines.clone(), self.pool.clone(), self.setup.clone(), self.clock.clone()));
+        let ticker = tokio::spawn(tick(
+            self.pipelines.clone(),
+            self.pool.clone(),
+            self.setup.clone(),
+            self.clock.clone(),
+        ));
         let ended = watch::Sender::new(false);
         let mut lending = JoinSet::new();
         let mut settling = JoinSet::new();
@@ -290,6 +299,7 @@ impl Engine {
                 }
             }
         }
+        self.pool.end_streams();
         report.closed = *self.closed.borrow();
         let asked = *stop.borrow() != Stop::No;
         let drain = async {
@@ -335,7 +345,8 @@ impl Engine {
             }
         }
         report.unsettled = self.feeds.iter().flat_map(|feed| feed.source().unsettled()).collect();
-        report.pipelines = self.pipelines.iter().map(|pipeline| (pipeline.name.to_string(), pipeline.totals())).collect();
+        report.pipelines =
+            self.pipelines.iter().map(|pipeline| (pipeline.name.to_string(), pipeline.totals())).collect();
         report
     }
 }
@@ -349,12 +360,14 @@ async fn tick(pipelines: Vec<Arc<Pipeline>>, pool: Arc<Pool>, setup: Setup, cloc
         let now = clock.now();
         let due = |pipeline: &Pipeline, sink: usize| {
             let packer = &pipeline.sinks[sink].packer;
-            let before = crate::clock::Timestamp(now.0.saturating_sub(
-                i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX),
-            ));
+            let before = crate::clock::Timestamp(
+                now.0.saturating_sub(i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX)),
+            );
             packer.oldest().filter(|oldest| *oldest <= before).map(|_| Due::OpenedBefore(before))
         };
-        let anything = pipelines.iter().any(|pipeline| (0..pipeline.sinks.len()).any(|sink| due(pipeline, sink).is_some()));
+        let anything = pipelines
+            .iter()
+            .any(|pipeline| (0..pipeline.sinks.len()).any(|sink| due(pipeline, sink).is_some()));
         if anything {
             // Compression is CPU work; it may not run on the reactor.
             let (pool, setup) = (pool.clone(), setup.clone());
@@ -437,7 +450,8 @@ impl Parts {
                 transform::Building { slots, families, base, accounts: None, redacts: false };
             for &position in &configured.transforms {
                 let component = &resolved.transforms[position];
-                match transform::AnyTransform::build(component.name.value(), &component.config, &mut building) {
+                match transform::AnyTransform::build(component.name.value(), &component.config, &mut building)
+                {
                     Ok(Some(transform)) => steps.push((component.name.value().as_str().into(), transform)),
                     Ok(None) => {}
                     Err(found) => problems.extend(found),
@@ -470,7 +484,11 @@ impl Parts {
                         match config.build(resolved.globals.field.value()) {
                             Ok(flat) => Shape::Flat(flat),
                             Err(error) => {
-                                problems.push(Problem::error(component.name.span(), error.message, error.hint));
+                                problems.push(Problem::error(
+                                    component.name.span(),
+                                    error.message,
+                                    error.hint,
+                                ));
                                 continue;
                             }
                         }
@@ -480,7 +498,7 @@ impl Parts {
                     shapes.push(Arc::new(shape));
                     shapes.len() - 1
                 });
-                sinks.push(SinkPart { route, shape, packing: component.config.packing() });
+                sinks.push(SinkPart { route, shape, packing: AnySink::packing(&component.config) });
             }
             let limits = configured.sources.iter().map(|&source| resolved.sources[source].config.limits());
             let limits = limits.reduce(widest).unwrap_or_default();
@@ -533,17 +551,24 @@ fn protection(resolved: &Resolved, families: &[Family], problems: &mut Vec<Probl
                 } else if let Some(number) = family {
                     settings.except_families |= 1 << number;
                 } else {
-                    let names: Vec<&str> =
-                        Protection::exceptions().chain(families.iter().map(|family| family.name.as_str())).collect();
+                    let mut names: Vec<&str> = Protection::exceptions().collect();
+                    names.extend(families.iter().map(|family| family.name.as_str()));
                     let hint = format!("one of: {}", names.join(", "));
-                    problems.push(Problem::error(name.span(), format!("nothing protects by the name `{}`", name.value()), hint));
+                    problems.push(Problem::error(
+                        name.span(),
+                        format!("nothing protects by the name `{}`", name.value()),
+                        hint,
+                    ));
                     continue;
                 }
                 tracing::warn!(except = name.value().as_str(), "not protected: rules may thin it");
             }
             Except::Pattern(pattern) => match pattern.compile() {
                 Ok(compiled) => {
-                    tracing::warn!(except = pattern.text().unwrap_or("a pattern"), "not protected: rules may thin it");
+                    tracing::warn!(
+                        except = pattern.text().unwrap_or("a pattern"),
+                        "not protected: rules may thin it"
+                    );
                     settings.except.push(compiled);
                 }
                 Err(errors) => problems.extend(transform::problems(pattern, &errors)),
@@ -560,7 +585,10 @@ fn budget_of(resolved: &Resolved, parts: &Parts) -> Result<Budget, StartError> {
         .iter()
         .map(|part| {
             let [body, window] = job::reserve(&part.limits);
-            let payload = part.sinks.iter().map(|sink| Packer::reserve(&sink.packing).max(job::largest_payload(&part.limits)));
+            let payload = part
+                .sinks
+                .iter()
+                .map(|sink| Packer::reserve(&sink.packing).max(job::largest_payload(&part.limits)));
             Reserve([body, window, payload.sum()])
         })
         .collect();

@@ -93,13 +93,13 @@ impl<S: Source + 'static> Feed<S> {
             if room == 0 {
                 tokio::select! {
                     () = self.returned.notified() => {}
-                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                    () = said(&mut stop) => return Ok(()),
                 }
                 continue;
             }
             let lent = tokio::select! {
                 lent = self.source.next(room) => lent,
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = said(&mut stop) => return Ok(()),
             };
             match lent {
                 Ok(Some(deliveries)) => {
@@ -113,14 +113,20 @@ impl<S: Source + 'static> Feed<S> {
                             Job::new(self.pipeline.clone(), delivery, ack)
                         })
                         .collect();
+                    let (streams, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_stream);
                     self.pool.push(self.pipeline.number, jobs);
+                    for stream in streams {
+                        self.pool
+                            .push_stream(stream)
+                            .map_err(|error| format!("starting a thread: {error}"))?;
+                    }
                 }
                 Ok(None) => return Ok(()),
                 Err(SourceError::Retry(message)) => {
                     tracing::warn!(pipeline = %self.pipeline.name, %message, "the source is trying again");
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                        () = said(&mut stop) => return Ok(()),
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -141,17 +147,18 @@ impl<S: Source + 'static> Feed<S> {
             let mut group = Vec::new();
             tokio::select! {
                 _ = settled.recv_many(&mut group, MOST_ON_LOAN) => {}
-                _ = hurry.wait_for(|hurry| *hurry) => {
+                () = said(&mut hurry) => {
                     if self.on_loan.load(Ordering::Acquire) == 0 {
                         return Ok(());
                     }
                     settled.recv_many(&mut group, MOST_ON_LOAN).await;
                 }
             }
-            if !*hurry.borrow() {
+            let hurried = *hurry.borrow();
+            if !hurried {
                 tokio::select! {
                     () = tokio::time::sleep(GATHER) => {}
-                    _ = hurry.wait_for(|hurry| *hurry) => {}
+                    () = said(&mut hurry) => {}
                 }
             }
             while let Ok(more) = settled.try_recv() {
@@ -186,4 +193,10 @@ impl<S: Source + 'static> Feed<S> {
     pub fn source(&self) -> &S {
         &self.source
     }
+}
+
+/// Waits until a flag is up.
+async fn said(flag: &mut watch::Receiver<bool>) {
+    // The sender lives as long as whoever waits.
+    let _ = flag.wait_for(|flag| *flag).await;
 }

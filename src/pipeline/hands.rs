@@ -35,7 +35,7 @@ pub struct Hands {
     /// Open chunks this worker is writing into, of the current window.
     pub places: Vec<Place>,
     /// A window's buffer between two jobs, with its permit; given up when the worker rests.
-    pub spare_window: Option<(Vec<u8>, Permit)>,
+    pub spare_window: Option<(decode::Buffer, Permit)>,
     /// An object's buffer between two jobs.
     pub spare_body: Option<(Vec<u8>, Permit)>,
     setup: Setup,

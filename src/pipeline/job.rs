@@ -13,10 +13,11 @@ use super::hands::{Hands, Place};
 use super::line::Pipeline;
 use super::origin;
 use super::outcomes::{Answer, Outcome, answer, partition_hash};
+use super::piped::{End, Piped};
 use super::refused::Refused;
 use crate::ack::{Ack, Note, Verdict};
 use crate::clock::Timestamp;
-use crate::decode::{Decode, Input, Item};
+use crate::decode::{Buffer, Decode, Input, Item};
 use crate::encode::Encoder;
 use crate::encode::compress::Compressor;
 use crate::encode::packer::Chunk;
@@ -26,7 +27,7 @@ use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
 use crate::sink::template::PartitionCache;
 use crate::source::{Body, Delivery};
-use crate::transform::{Context, Decision};
+use crate::transform::{Context, Decision, Transform as _};
 
 /// Objects up to this size, as stored, are read whole; larger ones in steps.
 const READ_WHOLE: u64 = 4 << 20;
@@ -68,6 +69,16 @@ enum Held {
     Own(Vec<u8>, Permit),
 }
 
+impl Stored {
+    fn input(&mut self) -> Input<'_> {
+        match self {
+            Stored::Whole { bytes, .. } => Input::Whole(bytes.bytes()),
+            Stored::Steps { from, .. } => Input::Read(from),
+            Stored::Unopened(_) => Input::Whole(&[]),
+        }
+    }
+}
+
 impl Held {
     fn bytes(&self) -> &[u8] {
         match self {
@@ -85,7 +96,7 @@ pub struct Job {
     growing: bool,
     stored: Stored,
     decode: Decode,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// What the buffer may hold.
     permit: Option<Permit>,
     window: u32,
@@ -98,6 +109,10 @@ pub struct Job {
     failed: bool,
     rejected: bool,
     overdrawn: bool,
+    stored_bytes: u64,
+    later_member: bool,
+    /// A large record that waits for memory.
+    pending: Option<(Span, u64)>,
     /// What the object's address says, for records that do not say it themselves.
     facts: ObjectFacts,
     /// The time when the window was begun.
@@ -119,13 +134,17 @@ impl Job {
         let sinks = pipeline.sinks.len();
         let account = delivery.origin.account.as_ref().and_then(|account| Account::parse(account.as_bytes()));
         let facts = ObjectFacts { account };
+        let decode = Decode::new(pipeline.limits);
+        // What trickles is shipped as it comes.
+        let decode = if matches!(delivery.body, Body::Stream(_)) { decode.live() } else { decode };
+        let stored_bytes = delivery.body.size();
         Job {
-            decode: Decode::new(pipeline.limits),
+            decode,
             ack: Some(ack),
             origin: delivery.origin,
             growing: delivery.growing,
             stored: Stored::Unopened(delivery.body),
-            buffer: Vec::new(),
+            buffer: Buffer::default(),
             permit: None,
             window: 0,
             in_window: false,
@@ -136,10 +155,30 @@ impl Job {
             failed: false,
             rejected: false,
             overdrawn: false,
+            stored_bytes,
+            later_member: false,
+            pending: None,
             facts,
             now: pipeline.clock.now(),
             pipeline,
         }
+    }
+
+    /// Whether its bytes may be long in coming.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.stored, Stored::Unopened(Body::Stream(_)))
+    }
+
+    /// Lets a stream be read on a thread of its own; what ends it early.
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub fn pipe(&mut self) -> io::Result<Option<End>> {
+        let Stored::Unopened(Body::Stream(from)) = &mut self.stored else { return Ok(None) };
+        let from = std::mem::replace(from, Box::new(io::empty()));
+        let (piped, end) = Piped::start(from)?;
+        self.stored = Stored::Steps { from: Box::new(piped), check: None };
+        Ok(Some(end))
     }
 
     /// Where the object is, for log lines.
@@ -286,43 +325,32 @@ impl Job {
 
     /// Fills the next window; its memory first.
     fn fill(&mut self, hands: &mut Hands) -> Result<(), Halt> {
-        let stored_size = match &self.stored {
-            Stored::Whole { bytes, .. } => Some(bytes.bytes()),
-            _ => None,
-        };
-        let wants = self.decode.need(stored_size, self.buffer.len());
+        let wants = self.decode.need(&self.stored.input());
         if self.permit.is_none()
-            && let Some((buffer, permit)) = hands.spare_window.take()
-            && buffer.capacity() >= wants
+            && let Some((mut buffer, permit)) = hands.spare_window.take()
+            && permit.bytes() >= wants
         {
+            buffer.clear();
             (self.buffer, self.permit) = (buffer, Some(permit));
-            self.buffer.clear();
         }
         let holds = self.permit.as_ref().map_or(0, Permit::bytes);
         if holds < wants {
-            let takes = (wants + wants / 8).next_multiple_of(64 << 10).max(wants);
+            // A little more than asked for, so that the next object of about this size fits.
+            let takes = (wants + wants / 8).next_multiple_of(64 << 10);
             let grown = match &mut self.permit {
                 Some(permit) => permit.try_grow(takes - holds) || permit.try_grow(wants - holds),
                 none => {
                     let (budget, account) = (&self.pipeline.budget, self.pipeline.account);
-                    *none = budget
-                        .try_take(account, Kind::Window, takes)
-                        .or_else(|| budget.try_take(account, Kind::Window, wants));
+                    let take = |bytes| budget.try_take(account, Kind::Window, bytes);
+                    *none = take(takes).or_else(|| take(wants));
                     none.is_some()
                 }
             };
             if !grown {
                 return Err(Halt::NoMemory);
             }
-            let holds = self.permit.as_ref().map_or(0, Permit::bytes);
-            self.buffer.reserve_exact(holds.saturating_sub(self.buffer.len()));
         }
-        let mut input = match &mut self.stored {
-            Stored::Whole { bytes, .. } => Input::Whole(bytes.bytes()),
-            Stored::Steps { from, .. } => Input::Read(from),
-            Stored::Unopened(_) => Input::Whole(&[]),
-        };
-        let filled = self.decode.fill(&mut hands.tools, &mut input, &mut self.buffer);
+        let filled = self.decode.fill(&mut hands.tools, &mut self.stored.input(), &mut self.buffer);
         filled.map_err(|error| Halt::Fail(Note::Why(format!("reading it: {error}"))))?;
         if self.growing && self.decode.summary().incomplete {
             return Err(Halt::Fail(Note::Incomplete));
@@ -334,24 +362,33 @@ impl Job {
 
     /// Goes through the window. `false`: the object is used up.
     fn records(&mut self, hands: &mut Hands) -> Result<bool, Halt> {
-        let buffer = std::mem::take(&mut self.buffer);
-        let went = self.records_of(hands, &buffer);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let went = self.records_of(hands, &mut buffer);
         self.buffer = buffer;
         went
     }
 
-    fn records_of(&mut self, hands: &mut Hands, buffer: &[u8]) -> Result<bool, Halt> {
+    fn records_of(&mut self, hands: &mut Hands, buffer: &mut Buffer) -> Result<bool, Halt> {
+        if let Some((span, number)) = self.pending {
+            self.room_for(span, hands)?;
+            self.pending = None;
+            // Perhaps another worker's scanner found it.
+            hands.scanner.scan(buffer, span.start as usize);
+            self.record(hands, buffer, span, number, 0);
+        }
         loop {
             if self.overdrawn {
-                self.room(hands)?;
+                self.room_for(Span::default(), hands)?;
+                self.overdrawn = false;
             }
             match self.decode.next(&mut hands.scanner, buffer) {
                 Item::Record { span, number } => {
-                    if (span.end - span.start) as usize > LARGE_RECORD && !self.room_for(span) {
-                        self.decode.again();
-                        return Err(Halt::NoMemory);
-                    }
                     self.books.read += 1;
+                    if (span.end - span.start) as usize > LARGE_RECORD {
+                        self.pending = Some((span, number));
+                        self.room_for(span, hands)?;
+                        self.pending = None;
+                    }
                     self.record(hands, buffer, span, number, 0);
                 }
                 Item::LeftOut { what } => {
@@ -360,7 +397,7 @@ impl Job {
                     self.pipeline.count(|totals| totals.left_out += 1);
                     tracing::debug!(object = %self.origin.address, what, "left out");
                 }
-                Item::Damage { damage, bytes, more } => {
+                Item::Damage { damage, bytes, more, .. } => {
                     if self.growing && self.decode.summary().incomplete {
                         return Err(Halt::Fail(Note::Incomplete));
                     }
@@ -377,20 +414,13 @@ impl Job {
         }
     }
 
-    /// Whether one record of this size finds room at every sink.
-    fn room_for(&self, span: Span) -> bool {
-        let needs = large_record_needs((span.end - span.start) as usize) * self.pipeline.sinks.len();
-        self.pipeline.budget.try_take(self.pipeline.account, Kind::Payload, needs).is_some()
-    }
-
-    /// The last record used memory that was not there: not before some has come back is another begun.
-    fn room(&mut self, hands: &mut Hands) -> Result<(), Halt> {
+    /// Makes sure that one record of this size finds room at every sink; what this worker was writing into is checked
+    /// in first, so that it can be sent to make room.
+    fn room_for(&mut self, span: Span, hands: &mut Hands) -> Result<(), Halt> {
         self.put_down(hands);
-        if self.room_for(Span::default()) {
-            self.overdrawn = false;
-            return Ok(());
-        }
-        Err(Halt::NoMemory)
+        let needs = large_record_needs((span.end - span.start) as usize) * self.pipeline.sinks.len();
+        let room = self.pipeline.budget.try_take(self.pipeline.account, Kind::Payload, needs);
+        room.map(drop).ok_or(Halt::NoMemory)
     }
 
     /// One record through the transforms from `step` on, and to the sinks.
@@ -430,7 +460,8 @@ impl Job {
         match &ended {
             None => {
                 let marks = self.decode.marks();
-                if pipeline.origin || marks.any() {
+                self.later_member |= marks.later_member;
+                if pipeline.origin || marks.later_member {
                     origin::add(&mut record, &self.origin, number, marks);
                 }
                 self.books.offered += 1;
@@ -547,14 +578,15 @@ impl Job {
             }
             let estimate = (record.span.end - record.span.start) as usize + 1024;
             let mut chunk = match place.chunk.take() {
-                Some(mut chunk) if !line.packer.full(&chunk) && line.packer.room(&mut chunk, estimate) => {
-                    chunk
-                }
-                Some(chunk) => {
-                    self.send(line, place, chunk, hands.compressor);
-                    self.begin(line, place)
-                }
                 None => self.begin(line, place),
+                Some(mut chunk) => {
+                    if !line.packer.full(&chunk) && line.packer.room(&mut chunk, estimate) {
+                        chunk
+                    } else {
+                        self.send(line, place, chunk, hands.compressor);
+                        self.begin(line, place)
+                    }
+                }
             };
             let before = chunk.body.len();
             hands.encoders[line.shape].encode(record, &mut chunk.body);
@@ -687,15 +719,16 @@ impl Job {
         }
         self.end_window(hands);
         let summary = self.decode.summary();
+        let (stored_bytes, later_member) = (self.stored_bytes, self.later_member);
         let verdict = match (self.failed, self.rejected) {
             (true, _) => Verdict::Failed,
             (false, true) => Verdict::Rejected,
             (false, false) => Verdict::Delivered,
         };
         self.pipeline.count(|totals| {
-            totals.stored_bytes += summary.stored_bytes;
-            totals.bytes += summary.bytes;
-            totals.later_members += u64::from(summary.members > 1);
+            totals.stored_bytes += stored_bytes;
+            totals.bytes += summary.decompressed;
+            totals.later_members += u64::from(later_member);
         });
         if let Some(permit) = self.permit.take() {
             hands.spare_window = Some((std::mem::take(&mut self.buffer), permit));

@@ -35,7 +35,7 @@ pub struct SinkLine {
     /// Which of the routes' patterns must match; `None`: everything does.
     pub route: Option<u32>,
     /// Its paths; `None`: one place.
-    pub partitions: Option<Partitions>,
+    pub partitions: Option<Arc<Partitions>>,
     /// Which of the program's shapes it is written in.
     pub shape: usize,
     /// Joins its records.

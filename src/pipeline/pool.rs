@@ -4,13 +4,15 @@
 //! that finds no memory is parked in its lane, which rests until memory comes back.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::hands::Hands;
+use super::hands::{Hands, Setup};
 use super::job::{Job, Ran};
 use super::line::Pipeline;
+use super::piped::End;
 use crate::encode::packer::Due;
 
 /// How long a worker whose lanes all rest sleeps before it looks again, should a notice have been lost.
@@ -29,6 +31,7 @@ struct State {
     next: usize,
     busy: usize,
     stopping: bool,
+    draining: bool,
     abandoned: bool,
 }
 
@@ -39,14 +42,57 @@ pub struct Pool {
     ready: Condvar,
     /// How often memory came back: a job that was refused before the last time is tried again at once.
     freed: AtomicU64,
+    setup: Setup,
+    /// Ends of the streams that are being read.
+    streams: Mutex<Vec<End>>,
 }
 
 impl Pool {
     /// A pool with a lane for each pipeline, in order; no workers yet.
-    pub fn new(pipelines: Vec<Arc<Pipeline>>) -> Arc<Pool> {
+    pub fn new(pipelines: Vec<Arc<Pipeline>>, setup: Setup) -> Arc<Pool> {
         let lanes = pipelines.iter().map(|_| Lane::default()).collect();
         let state = Mutex::new(State { lanes, ..State::default() });
-        Arc::new(Pool { pipelines, state, ready: Condvar::new(), freed: AtomicU64::new(0) })
+        let (freed, streams) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Pool { pipelines, state, ready: Condvar::new(), freed, setup, streams })
+    }
+
+    /// Works on a job whose bytes may be long in coming, on a thread of its own.
+    ///
+    /// # Errors
+    /// No thread could be started; the delivery fails.
+    pub fn push_stream(self: &Arc<Self>, mut job: Job) -> io::Result<()> {
+        let end = job.pipe()?;
+        let pool = self.clone();
+        std::thread::Builder::new().name("stream-worker".into()).spawn(move || pool.work_alone(job))?;
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).extend(end);
+        Ok(())
+    }
+
+    fn work_alone(&self, job: Job) {
+        let mut hands = Hands::new(self.setup.clone());
+        let mut job = Some(job);
+        while let Some(begun) = job.take() {
+            let epoch = self.freed.load(Ordering::Acquire);
+            job = self.run(begun, &mut hands);
+            let mut state = self.lock();
+            if state.abandoned {
+                break;
+            }
+            if job.is_some() && self.freed.load(Ordering::Acquire) == epoch {
+                state = self.ready.wait_timeout(state, REST).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            drop(state);
+        }
+        drop(job);
+        // Workers that are idle send what this thread has packed.
+        self.ready.notify_all();
+    }
+
+    /// Streams end here: what was read of them is finished.
+    pub fn end_streams(&self) {
+        for end in std::mem::take(&mut *self.streams.lock().unwrap_or_else(PoisonError::into_inner)) {
+            end.end();
+        }
     }
 
     /// Adds work to a pipeline's lane.
@@ -93,6 +139,12 @@ impl Pool {
         self.ready.notify_all();
     }
 
+    /// No more work will come: what is packed is sent as soon as no work is waiting.
+    pub fn drain(&self) {
+        self.lock().draining = true;
+        self.ready.notify_all();
+    }
+
     /// Gives up what is parked, too: the deadline of a stop has passed.
     pub fn abandon(&self) {
         let mut state = self.lock();
@@ -136,17 +188,18 @@ impl Pool {
             let rests = state.lanes.iter().any(|lane| lane.resting);
             if !rests {
                 let done = state.lanes.iter().all(|lane| lane.parked.is_empty());
-                let stopping = state.stopping;
+                let (stopping, draining) = (state.stopping, state.draining);
                 drop(state);
                 hands.rest();
                 self.send_due(&mut hands, |pipeline, sink| {
-                    pipeline.sinks[sink].packer.packing().when_idle.then_some(Due::All)
+                    (draining || pipeline.sinks[sink].packer.packing().when_idle).then_some(Due::All)
                 });
                 state = self.lock();
                 if stopping && done {
                     return;
                 }
-                if state.lanes.iter().any(Lane::runnable) || state.stopping != stopping {
+                let told = state.stopping != stopping || state.draining != draining;
+                if told || state.lanes.iter().any(Lane::runnable) {
                     continue;
                 }
                 state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
