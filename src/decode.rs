@@ -328,6 +328,11 @@ impl Decode {
         Marks { later_member: log_file && later }
     }
 
+    /// Where the record that was returned last begins in the decompressed object, bytes.
+    pub fn offset(&self, record: Span) -> u64 {
+        self.split.last_end().saturating_sub(u64::from(record.end - record.start))
+    }
+
     /// What is known of the object so far.
     pub fn summary(&self) -> Summary {
         Summary {

@@ -136,7 +136,7 @@ pub struct Build<'a> {
     /// o
     pub once: bool,
 }
-/// TEMP
+/// A stand-in until the `files` source lands, which replaces this whole part (Build, AnySource, limits) with its own.
 pub struct AnySource {
     files: std::sync::Mutex<std::collections::VecDeque<PathBuf>>,
     next: std::sync::atomic::AtomicU64,
