@@ -1,6 +1,6 @@
 //! The gap parser: reads and validates, byte by byte, the text between two leaves that the scan has not met before.
 
-use super::path::{PathId, Paths, Segment};
+use super::path::{FAR, PathId, Paths, Segment};
 use super::{Mark, Scan, string};
 
 /// A step that a gap adds to the path, pointing into the buffer.
@@ -25,12 +25,11 @@ pub(super) struct Gap {
     pub(super) marks: Vec<Mark>,
     pub(super) has_newline: bool,
     pub(super) escaped_key: bool,
-    /// Whether an array index is too high to be worth learning.
-    pub(super) far: bool,
+    /// Steps from the last leaf's path up to `base`.
+    pub(super) pops: u16,
+    /// Whether the first step is from one element of an array to the next.
+    pub(super) advance: bool,
 }
-
-/// Array elements from here on are not learned: long arrays would fill the tables.
-const FAR: u32 = 32;
 
 impl Gap {
     /// Reads the gap from `start`, after a leaf at `from` (the root: at the record's opening brace).
@@ -64,20 +63,26 @@ impl Gap {
         Ok(())
     }
 
-    /// Enters the path it leads to.
-    pub(super) fn path(&self, paths: &mut Paths, buffer: &[u8], temporary: bool) -> PathId {
+    /// Enters the path it leads to, and its twin: the same but for high indices. Without `learn` only known twins are found.
+    pub(super) fn place(&self, paths: &mut Paths, buffer: &[u8], learn: bool) -> (PathId, Option<PathId>) {
         if self.tail {
-            return PathId::ROOT;
+            return (PathId::ROOT, Some(PathId::ROOT));
         }
-        let mut path = self.base;
+        let (mut path, mut twin) = (self.base, paths.twin(self.base));
         for step in &self.steps {
             let segment = match *step {
                 Step::Key { start, end } => Segment::Key(buffer.get(start..end).unwrap_or_default()),
                 Step::Index(index) => Segment::Index(index),
             };
-            path = paths.child(path, segment, temporary);
+            let above = twin;
+            twin = twin.and_then(|twin| if learn { Some(paths.enter(twin, segment)) } else { paths.known(twin, segment) });
+            let same = above == Some(path) && !matches!(segment, Segment::Index(index) if index > FAR);
+            path = match twin {
+                Some(twin) if same => twin,
+                _ => paths.temporary(path, segment, twin),
+            };
         }
-        path
+        (path, twin)
     }
 }
 
@@ -147,21 +152,22 @@ impl Reader<'_> {
             match (byte, inside) {
                 (b',', Some(Segment::Key(_))) => {
                     self.at += 1;
-                    self.gap.base = parent;
+                    self.pop(parent);
                     self.peek()?;
                     self.key()?;
                     return self.value();
                 }
                 (b',', Some(Segment::Index(index))) => {
                     self.at += 1;
-                    self.gap.base = parent;
+                    self.pop(parent);
+                    self.gap.advance = true;
                     self.index(index.saturating_add(1));
                     return self.value();
                 }
                 (b'}', Some(Segment::Key(_))) | (b']', Some(Segment::Index(_))) => {
                     self.mark(byte);
                     self.depth -= 1;
-                    self.gap.base = parent;
+                    self.pop(parent);
                     if parent == PathId::ROOT {
                         return self.tail();
                     }
@@ -174,8 +180,12 @@ impl Reader<'_> {
         }
     }
 
+    fn pop(&mut self, parent: PathId) {
+        self.gap.base = parent;
+        self.gap.pops += 1;
+    }
+
     fn index(&mut self, index: u32) {
-        self.gap.far |= index >= FAR;
         self.gap.steps.push(Step::Index(index));
     }
 

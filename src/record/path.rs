@@ -36,10 +36,14 @@ impl PathId {
     }
 }
 
+/// Array elements from this one on share one state: what is learned of one holds for all that follow.
+pub(super) const FAR: u32 = 32;
 /// Marks a row whose segment is an array index, in place of a key's length.
 const INDEX: u32 = u32::MAX;
 /// Marks a row without a slot.
 const NO_SLOT: u32 = u32::MAX;
+/// Marks a row without a twin.
+const NO_TWIN: PathId = PathId(u32::MAX);
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
@@ -51,59 +55,35 @@ struct Row {
     slot: u32,
     /// Where the dotted text stands in the tree of wanted paths.
     tree: TreeNode,
-    depth: u32,
+    depth: u16,
+    /// Whether an index of [`FAR`] or more is on the way.
+    far: bool,
+    /// A hash of the steps from the root, indices cut to [`FAR`]: the same for every id of one path.
+    print: u64,
+    /// The lasting path with every index cut to [`FAR`]: itself, for lasting ones. A temporary key with a twin is the twin's.
+    twin: PathId,
 }
 
-/// One of the two halves: lasting or temporary.
-#[derive(Debug, Default)]
-struct Half {
-    rows: Vec<Row>,
-    keys: Vec<u8>,
-    by_hash: HashMap<u64, u32>,
-}
-
-impl Half {
-    fn segment(&self, row: Row) -> Segment<'_> {
-        if row.len == INDEX {
-            return Segment::Index(row.value);
-        }
-        let start = row.value as usize;
-        Segment::Key(self.keys.get(start..start + row.len as usize).unwrap_or_default())
-    }
-
-    /// Finds a child, or the hash under which it is to be entered.
-    fn find(&self, mut hash: u64, parent: PathId, segment: Segment<'_>) -> Result<u32, u64> {
-        while let Some(&at) = self.by_hash.get(&hash) {
-            match self.rows.get(at as usize) {
-                Some(&row) if row.parent == parent && self.segment(row) == segment => return Ok(at),
-                _ => hash = hash.wrapping_add(1),
-            }
-        }
-        Err(hash)
-    }
-
-    fn clear(&mut self) {
-        self.rows.clear();
-        self.keys.clear();
-        self.by_hash.clear();
-        if self.by_hash.capacity() > 4096 {
-            *self = Half::default();
-        }
-    }
-
-    /// Bytes in use, tables' spare room not counted.
-    fn bytes(&self) -> usize {
-        self.rows.len() * size_of::<Row>()
-            + self.keys.len()
-            + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
-    }
-}
+const ROOT: Row = Row {
+    parent: PathId::ROOT,
+    value: 0,
+    len: 0,
+    slot: NO_SLOT,
+    tree: TreeNode::NONE,
+    depth: 0,
+    far: false,
+    print: 0,
+    twin: PathId::ROOT,
+};
 
 /// The tree of paths a scanner knows.
 #[derive(Debug)]
 pub struct Paths {
-    lasting: Half,
-    temporary: Half,
+    lasting: Vec<Row>,
+    keys: Vec<u8>,
+    by_hash: HashMap<u64, u32>,
+    temporary: Vec<Row>,
+    temporary_keys: Vec<u8>,
     tree: SlotTree,
     hasher: RandomState,
 }
@@ -111,8 +91,11 @@ pub struct Paths {
 impl Paths {
     pub(super) fn new(tree: SlotTree) -> Paths {
         let mut paths = Paths {
-            lasting: Half::default(),
-            temporary: Half::default(),
+            lasting: Vec::new(),
+            keys: Vec::new(),
+            by_hash: HashMap::new(),
+            temporary: Vec::new(),
+            temporary_keys: Vec::new(),
             tree,
             hasher: RandomState::default(),
         };
@@ -122,70 +105,148 @@ impl Paths {
 
     /// Forgets every path but the root.
     pub(super) fn reset(&mut self) {
-        self.temporary.clear();
-        let tree = self.tree.root();
-        let root = Row { parent: PathId::ROOT, value: 0, len: 0, slot: NO_SLOT, tree, depth: 0 };
-        self.lasting = Half { rows: vec![root], keys: Vec::new(), by_hash: HashMap::new() };
+        self.forget_temporary();
+        self.lasting = vec![Row { tree: self.tree.root(), ..ROOT }];
+        self.keys = Vec::new();
+        self.by_hash = HashMap::new();
     }
 
     /// Forgets what was valid for one record only.
     pub(super) fn forget_temporary(&mut self) {
-        if !self.temporary.rows.is_empty() {
-            self.temporary.clear();
-        }
+        self.temporary.clear();
+        self.temporary.shrink_to(8192);
+        self.temporary_keys.clear();
+        self.temporary_keys.shrink_to(64 * 1024);
     }
 
+    /// Bytes of lasting tables in use.
     pub(super) fn bytes(&self) -> usize {
-        self.lasting.bytes()
+        self.lasting.len() * size_of::<Row>() + self.keys.len() + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
     }
 
-    /// The child of `parent`: known, or entered (temporarily if asked so, or if the parent is).
-    pub(super) fn child(&mut self, parent: PathId, segment: Segment<'_>, temporary: bool) -> PathId {
-        let hash = self.hasher.hash_one((parent, segment));
-        let mut entry = hash;
-        if !parent.is_temporary() {
-            match self.lasting.find(hash, parent, segment) {
-                Ok(at) => return PathId(at),
-                Err(free) => entry = free,
+    /// The lasting path that this one is but for high indices.
+    pub(super) fn twin(&self, path: PathId) -> Option<PathId> {
+        if path.is_temporary() { Some(self.row(path).twin).filter(|&twin| twin != NO_TWIN) } else { Some(path) }
+    }
+
+    /// Whether an index of [`FAR`] or more is on the way.
+    pub(super) fn far(&self, path: PathId) -> bool {
+        self.row(path).far
+    }
+
+    /// A hash of the steps from the root, the same for every id of one path.
+    pub(super) fn print(&self, path: PathId) -> u64 {
+        self.row(path).print
+    }
+
+    fn find(&self, parent: PathId, segment: Segment<'_>) -> Result<PathId, u64> {
+        let mut hash = self.hasher.hash_one((self.print(parent), segment));
+        while let Some(&at) = self.by_hash.get(&hash) {
+            let path = PathId(at);
+            if self.parent(path) == parent && self.last(path) == Some(segment) {
+                return Ok(path);
             }
+            hash = hash.wrapping_add(1);
         }
-        let temporary = temporary || parent.is_temporary();
-        if temporary {
-            match self.temporary.find(hash, parent, segment) {
-                Ok(at) => return PathId(at | PathId::TEMPORARY),
-                Err(free) => entry = free,
+        Err(hash)
+    }
+
+    /// The lasting child of a lasting parent, where there is one.
+    pub(super) fn known(&self, parent: PathId, segment: Segment<'_>) -> Option<PathId> {
+        self.find(parent, shared(segment)).ok()
+    }
+
+    /// The lasting child of a lasting parent, known or entered.
+    pub(super) fn enter(&mut self, parent: PathId, segment: Segment<'_>) -> PathId {
+        let segment = shared(segment);
+        let free = match self.find(parent, segment) {
+            Ok(path) => return path,
+            Err(free) => free,
+        };
+        let row = self.below(parent, segment);
+        let path = PathId(offset(self.lasting.len()));
+        let value = match segment {
+            Segment::Key(text) => {
+                let start = offset(self.keys.len());
+                self.keys.extend_from_slice(text);
+                start
             }
-        }
+            Segment::Index(index) => index,
+        };
+        self.lasting.push(Row { value, twin: path, ..row });
+        self.by_hash.insert(free, path.0);
+        path
+    }
+
+    /// A child for this record only; `twin` is the lasting path that it is but for high indices, where there is one.
+    pub(super) fn temporary(&mut self, parent: PathId, segment: Segment<'_>, twin: Option<PathId>) -> PathId {
+        let path = PathId(offset(self.temporary.len()) | PathId::TEMPORARY);
+        let row = match (twin, segment) {
+            (Some(twin), Segment::Index(value)) => Row { parent, value, ..self.row(twin) },
+            (Some(twin), Segment::Key(_)) => Row { parent, ..self.row(twin) },
+            (None, Segment::Index(value)) => Row { value, ..self.below(parent, segment) },
+            (None, Segment::Key(text)) => {
+                let value = offset(self.temporary_keys.len());
+                let row = self.below(parent, segment);
+                self.temporary_keys.extend_from_slice(text);
+                Row { value, ..row }
+            }
+        };
+        self.temporary.push(row);
+        path
+    }
+
+    /// The row of a child, its place and twin still open.
+    fn below(&self, parent: PathId, segment: Segment<'_>) -> Row {
         let above = self.row(parent);
-        let tree = match segment {
-            Segment::Key(text) => self.tree.below(above.tree, text),
-            Segment::Index(_) => above.tree,
+        let (len, tree, far) = match segment {
+            Segment::Key(text) => (offset(text.len()), self.tree.below(above.tree, text), above.far),
+            Segment::Index(index) => (INDEX, above.tree, above.far || index >= FAR),
         };
         let slot = self.tree.slot(tree).map_or(NO_SLOT, |slot| u32::from(slot.0));
-        let half = if temporary { &mut self.temporary } else { &mut self.lasting };
-        let (value, len) = match segment {
-            Segment::Key(text) => {
-                let start = offset(half.keys.len());
-                half.keys.extend_from_slice(text);
-                (start, offset(text.len()))
-            }
-            Segment::Index(index) => (index, INDEX),
-        };
-        let at = offset(half.rows.len());
-        half.rows.push(Row { parent, value, len, slot, tree, depth: above.depth + 1 });
-        half.by_hash.insert(entry, at);
-        PathId(if temporary { at | PathId::TEMPORARY } else { at })
+        let print = self.hasher.hash_one((above.print, shared(segment)));
+        Row { parent, value: 0, len, slot, tree, depth: above.depth.saturating_add(1), far, print, twin: NO_TWIN }
     }
 
-    fn half(&self, path: PathId) -> &Half {
-        if path.is_temporary() { &self.temporary } else { &self.lasting }
+    /// Where an edge leads from a path that is its state but for high indices: up by `pops`, then down as `target` does.
+    /// `advance`: by the next element of the array.
+    pub(super) fn follow(&mut self, from: PathId, target: PathId, pops: u16, advance: bool) -> PathId {
+        let (mut base, mut below) = (from, from);
+        for _ in 0..pops {
+            below = base;
+            base = self.parent(base);
+        }
+        if !base.is_temporary() && !advance {
+            return target;
+        }
+        let next = match self.last(below) {
+            Some(Segment::Index(index)) if advance => Some(index.saturating_add(1)),
+            _ => None,
+        };
+        self.descend(base, target, self.row(base).depth, next)
+    }
+
+    /// The path below `base` that `target` is below a base `depth` deep; `next` is the index of the first step.
+    fn descend(&mut self, base: PathId, target: PathId, depth: u16, next: Option<u32>) -> PathId {
+        let row = self.row(target);
+        if row.depth <= depth {
+            return base;
+        }
+        let first = row.depth == depth + 1;
+        let parent = if first { base } else { self.descend(base, row.parent, depth, next) };
+        let value = match next {
+            Some(next) if first => next,
+            _ => row.value,
+        };
+        let path = PathId(offset(self.temporary.len()) | PathId::TEMPORARY);
+        self.temporary.push(Row { parent, value, ..row });
+        path
     }
 
     fn row(&self, path: PathId) -> Row {
         let at = (path.0 & !PathId::TEMPORARY) as usize;
-        let root =
-            Row { parent: PathId::ROOT, value: 0, len: 0, slot: NO_SLOT, tree: TreeNode::NONE, depth: 0 };
-        self.half(path).rows.get(at).copied().unwrap_or(root)
+        let rows = if path.is_temporary() { &self.temporary } else { &self.lasting };
+        rows.get(at).copied().unwrap_or(ROOT)
     }
 
     /// The path one step up; the root's is the root.
@@ -195,12 +256,21 @@ impl Paths {
 
     /// The last step; the root has none.
     pub fn last(&self, path: PathId) -> Option<Segment<'_>> {
-        (path != PathId::ROOT).then(|| self.half(path).segment(self.row(path)))
+        if path == PathId::ROOT {
+            return None;
+        }
+        let row = self.row(path);
+        if row.len == INDEX {
+            return Some(Segment::Index(row.value));
+        }
+        let keys = if row.twin == NO_TWIN { &self.temporary_keys } else { &self.keys };
+        let start = row.value as usize;
+        Some(Segment::Key(keys.get(start..start + row.len as usize).unwrap_or_default()))
     }
 
     /// How many steps lead there from the root.
     pub fn depth(&self, path: PathId) -> usize {
-        self.row(path).depth as usize
+        usize::from(self.row(path).depth)
     }
 
     /// The slot somebody asked for under this path's dotted text.
@@ -233,6 +303,14 @@ impl Paths {
             }
         }
         text
+    }
+}
+
+/// The step that all far elements share.
+fn shared(segment: Segment<'_>) -> Segment<'_> {
+    match segment {
+        Segment::Index(index) => Segment::Index(index.min(FAR)),
+        key => key,
     }
 }
 
@@ -306,20 +384,40 @@ mod tests {
         let mut slots = Slots::default();
         let wanted = slots.want("resources.ARN");
         let mut paths = Paths::new(SlotTree::new(&slots));
-        let list = paths.child(PathId::ROOT, Segment::Key(b"resources"), false);
-        let first = paths.child(list, Segment::Index(0), false);
-        let leaf = paths.child(first, Segment::Key(b"ARN"), false);
-        assert_eq!(paths.child(first, Segment::Key(b"ARN"), true), leaf);
+        let list = paths.enter(PathId::ROOT, Segment::Key(b"resources"));
+        let first = paths.enter(list, Segment::Index(0));
+        let leaf = paths.enter(first, Segment::Key(b"ARN"));
+        assert_eq!(paths.enter(first, Segment::Key(b"ARN")), leaf);
+        assert_eq!(paths.known(first, Segment::Key(b"ARN")), Some(leaf));
         assert_eq!(paths.slot(leaf), Some(wanted));
         assert_eq!(paths.slot(list), None);
         assert_eq!(paths.dotted(leaf), "resources.ARN");
         assert_eq!(paths.depth(leaf), 3);
-        let dotted = paths.child(PathId::ROOT, Segment::Key(b"resources.\\u0041RN"), true);
+        let dotted = paths.temporary(PathId::ROOT, Segment::Key(b"resources.\\u0041RN"), None);
         assert!(dotted.is_temporary());
         assert_eq!(paths.slot(dotted), Some(wanted));
-        let empty = paths.child(PathId::ROOT, Segment::Key(b""), false);
-        let below = paths.child(empty, Segment::Key(b"resources.ARN"), false);
+        let empty = paths.enter(PathId::ROOT, Segment::Key(b""));
+        let below = paths.enter(empty, Segment::Key(b"resources.ARN"));
         assert_eq!(paths.slot(below), None);
+    }
+
+    #[test]
+    fn far_elements_share_a_state_and_keep_their_index() {
+        let mut paths = Paths::new(SlotTree::new(&Slots::default()));
+        let list = paths.enter(PathId::ROOT, Segment::Key(b"list"));
+        let far = paths.enter(list, Segment::Index(FAR));
+        let place = paths.enter(far, Segment::Key(b"place"));
+        let leaf = paths.enter(place, Segment::Key(b"zone"));
+        let next = paths.follow(leaf, leaf, 3, true);
+        let steps: Vec<_> = paths.segments(next).collect();
+        assert_eq!(steps, [Segment::Key(b"list"), Segment::Index(33), Segment::Key(b"place"), Segment::Key(b"zone")]);
+        assert_eq!(paths.twin(next), Some(leaf));
+        let other = paths.enter(place, Segment::Key(b"other"));
+        let beside = paths.follow(next, other, 1, false);
+        assert_eq!(paths.parent(beside), paths.parent(next));
+        assert_eq!(paths.last(beside), Some(Segment::Key(b"other")));
+        let after = paths.enter(PathId::ROOT, Segment::Key(b"after"));
+        assert_eq!(paths.follow(beside, after, 4, false), after);
     }
 
     #[test]

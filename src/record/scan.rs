@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gap::Gap;
 use super::hits::{Hits, SlotTable};
 use super::path::{PathId, Paths};
-use super::shape::{BLOCK, Edge, NONE, Shapes, block, special};
+use super::shape::{BLOCK, Edge, NONE, Shapes, Way, block, special};
 use super::slots::SlotTree;
 use super::{EdgeId, Leaf, SlotId, Slots, string};
 use wide::u8x32;
@@ -66,6 +66,8 @@ pub struct Scanner {
 enum Exit {
     /// The text after the last leaf is not in the chain.
     Unknown,
+    /// Into an array's far elements, or out of them.
+    Switch,
     /// The record is over.
     Tail {
         edge: EdgeId,
@@ -109,17 +111,21 @@ impl Scanner {
         self.begin();
         let mut state = State { at, path: PathId::ROOT };
         loop {
-            let exit = match self.run(buffer, &mut state) {
+            let exit = match if self.paths.far(state.path) {
+                self.run::<true>(buffer, &mut state)
+            } else {
+                self.run::<false>(buffer, &mut state)
+            } {
                 Exit::Unknown => self.parse(buffer, &mut state),
-                exit => Some(exit),
+                exit => exit,
             };
             match exit {
-                None | Some(Exit::Unknown) => {}
-                Some(Exit::Tail { edge, end }) => {
+                Exit::Unknown | Exit::Switch => {}
+                Exit::Tail { edge, end } => {
                     self.tail = edge;
                     return Scan::Record { end };
                 }
-                Some(Exit::Ended(scan)) => return scan,
+                Exit::Ended(scan) => return scan,
             }
         }
     }
@@ -139,28 +145,30 @@ impl Scanner {
         }
     }
 
-    /// The fast road: follows learned edges until one is missing.
-    fn run(&mut self, buffer: &[u8], state: &mut State) -> Exit {
-        let State { mut at, mut path } = *state;
+    /// The fast road: follows learned edges until one is missing. `FAR`: among the far elements of arrays, where a
+    /// state stands for many paths and the true one is kept beside it.
+    fn run<const FAR: bool>(&mut self, buffer: &[u8], state: &mut State) -> Exit {
+        let State { mut at, path: mut place } = *state;
+        let Some(mut path) = self.paths.twin(place) else { return Exit::Unknown };
         let exit = 'leaf: loop {
             let text = u8x32::new(block(buffer, at));
             let mut before = NONE;
             let mut edge = self.shapes.head(path);
-            while let Some(hot) = self.shapes.hot.get_mut(edge as usize) {
+            while let Some(hot) = self.shapes.hot.get(edge as usize) {
                 let next = hot.next;
                 let same = text.simd_eq(u8x32::new(hot.text)).to_bitmask();
-                let (len, target, slot) = (hot.len as usize, hot.target, hot.slot);
-                if same & hot.mask == hot.mask && (len <= BLOCK || self.shapes.rest_matches(edge, buffer, at))
-                {
+                let (len, target, slot, odd) = (hot.len as usize, PathId(hot.target), hot.slot, hot.odd);
+                let (pops, advance) = (hot.pops, hot.advance);
+                if same & hot.mask == hot.mask && (len <= BLOCK || self.shapes.rest_matches(edge, buffer, at)) {
                     let start = at + len;
-                    if target == PathId::ROOT.0 {
+                    if odd && target == PathId::ROOT {
                         self.count(path, before, edge);
                         break 'leaf Exit::Tail { edge: EdgeId(edge), end: start };
                     }
                     match value(buffer, start) {
                         Ok(end) => {
-                            if matches!(buffer.get(start), Some(b'{' | b'[')) {
-                                if self.too_deep(PathId(target)) {
+if matches!(buffer.get(start), Some(b'{' | b'[')) {
+                                if self.too_deep(target) {
                                     break 'leaf Exit::Ended(Scan::Invalid { at: start, reason: TOO_DEEP });
                                 }
                                 self.blanks |= end - start > 2;
@@ -168,10 +176,23 @@ impl Scanner {
                             if self.leaves.len() >= self.limits.leaves {
                                 break 'leaf Exit::Unknown;
                             }
-                            self.push(EdgeId(edge), start, end, slot);
                             self.count(path, before, edge);
                             at = end;
-                            path = PathId(target);
+                            path = target;
+                            if FAR {
+                                place = self.paths.follow(place, target, pops, advance);
+                                let id = self.shapes.placed(edge, target, place);
+                                self.push(id, start, end, slot);
+                                if !odd {
+                                    break 'leaf Exit::Switch;
+                                }
+                            } else {
+                                place = target;
+                                self.push(EdgeId(edge), start, end, slot);
+                                if odd {
+                                    break 'leaf Exit::Switch;
+                                }
+                            }
                             continue 'leaf;
                         }
                         Err(Some(scan)) => break 'leaf Exit::Ended(scan),
@@ -183,7 +204,7 @@ impl Scanner {
             }
             break Exit::Unknown;
         };
-        *state = State { at, path };
+        *state = State { at, path: place };
         exit
     }
 
@@ -216,16 +237,16 @@ impl Scanner {
 
     /// The slow road for one leaf: parses the gap, finds it by hash, or keeps it: for good when it was met before.
     #[inline(never)]
-    fn parse(&mut self, buffer: &[u8], state: &mut State) -> Option<Exit> {
+    fn parse(&mut self, buffer: &[u8], state: &mut State) -> Exit {
         let mut gap = std::mem::take(&mut self.gap);
         let exit = self.parse_gap(&mut gap, buffer, state);
         self.gap = gap;
         exit
     }
 
-    fn parse_gap(&mut self, gap: &mut Gap, buffer: &[u8], state: &mut State) -> Option<Exit> {
+    fn parse_gap(&mut self, gap: &mut Gap, buffer: &[u8], state: &mut State) -> Exit {
         if let Err(scan) = gap.read(&self.paths, state.path, buffer, state.at, self.limits.depth) {
-            return Some(Exit::Ended(scan));
+            return Exit::Ended(scan);
         }
         let start = gap.end;
         let end = if gap.tail {
@@ -233,39 +254,51 @@ impl Scanner {
         } else {
             match value(buffer, start) {
                 Ok(end) => end,
-                Err(scan) => return Some(Exit::Ended(scan.unwrap_or(Scan::Incomplete))),
+                Err(scan) => return Exit::Ended(scan.unwrap_or(Scan::Incomplete)),
             }
         };
         if !gap.tail && self.leaves.len() >= self.limits.leaves {
-            return Some(Exit::Ended(Scan::Invalid { at: start, reason: "too many leaves" }));
+            return Exit::Ended(Scan::Invalid { at: start, reason: "too many leaves" });
         }
         let text = buffer.get(state.at..start).unwrap_or_default();
-        let from = state.path;
-        let hash = self.shapes.hash(from, text);
-        let (edge, path) = if let Some(found) = self.shapes.find(hash, from, text) {
-            self.shapes.found(from, found);
-            (EdgeId(found), self.shapes.edge(EdgeId(found)).path)
-        } else {
-            let lasting = !from.is_temporary() && !gap.far && text.len() < 1024 && self.shapes.met(hash);
-            let path = gap.path(&mut self.paths, buffer, !lasting);
-            let Gap { ref marks, has_newline, escaped_key, .. } = *gap;
-            let edge = Edge { path, text, marks, has_newline, escaped_key };
-            let id = if lasting && !path.is_temporary() {
-                let slot = self.paths.slot(path).map(|slot| u32::from(slot.0));
-                EdgeId(self.shapes.learn(hash, from, &edge, slot))
-            } else {
-                self.shapes.keep(&edge)
-            };
-            (id, path)
-        };
+        let (edge, path) = self.edge_of(gap, buffer, state.path, text);
         if gap.tail {
-            return Some(Exit::Tail { edge, end });
+            return Exit::Tail { edge, end };
         }
         let slot = self.paths.slot(path).map_or(NONE, |slot| u32::from(slot.0));
         self.blanks |= matches!(buffer.get(start), Some(b'{' | b'[')) && end - start > 2;
         self.push(edge, start, end, slot);
         *state = State { at: end, path };
-        None
+        Exit::Unknown
+    }
+
+    /// The edge of a parsed gap, and the path it leads to.
+    fn edge_of(&mut self, gap: &Gap, buffer: &[u8], from: PathId, text: &[u8]) -> (EdgeId, PathId) {
+        let Gap { ref marks, has_newline, escaped_key, pops, advance, .. } = *gap;
+        let hash = self.shapes.hash(self.paths.print(from), text);
+        let state = self.paths.twin(from);
+        if let Some(state) = state
+            && let Some(found) = self.shapes.find(hash, state, text)
+        {
+            self.shapes.found(state, found);
+            let target = self.shapes.edge(EdgeId(found)).path;
+            let path = if gap.tail { target } else { self.paths.follow(from, target, pops, advance) };
+            return (self.shapes.placed(found, target, path), path);
+        }
+        // What is met for the second time is learned. States are lasting paths: what leaves another cannot be.
+        if text.len() < LEARNED
+            && self.shapes.met(hash)
+            && let Some(state) = state
+            && let (path, Some(target)) = gap.place(&mut self.paths, buffer, true)
+        {
+            let edge = Edge { path: target, text, marks, has_newline, escaped_key };
+            let slot = self.paths.slot(target).map_or(NONE, |slot| u32::from(slot.0));
+            let way = Way { slot, pops, advance, far: self.paths.far(target) };
+            let learned = self.shapes.learn(hash, state, &edge, way);
+            return (self.shapes.placed(learned, target, path), path);
+        }
+        let (path, _) = gap.place(&mut self.paths, buffer, false);
+        (self.shapes.keep(&Edge { path, text, marks, has_newline, escaped_key }), path)
     }
 
     /// The leaves of the record, in order.
@@ -301,6 +334,11 @@ impl Scanner {
         self.shapes.edge(id)
     }
 
+    /// The learned edge that a temporary one repeats: the same text and path but for array indices of 32 and more.
+    pub fn like(&self, id: EdgeId) -> Option<EdgeId> {
+        self.shapes.like(id)
+    }
+
     /// The path of a leaf.
     pub fn path(&self, leaf: Leaf) -> PathId {
         self.edge(leaf.edge).path
@@ -332,6 +370,8 @@ impl Scanner {
     }
 }
 
+/// Longer gaps, in bytes, are not learned.
+const LEARNED: usize = 1024;
 const TOO_DEEP: &str = "nested deeper than 128";
 
 /// Where the value ends that starts at `at`; `Err(None)`: no leaf starts here.

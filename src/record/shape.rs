@@ -17,8 +17,10 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) const BLOCK: usize = 32;
 /// Edges of one state that are tried one after the other.
 const CHAIN: u32 = 12;
-/// Places for what was met once.
-const SEEN: usize = 16 * 1024;
+/// Groups of places for what was met once: few, so that little is forgotten by chance and much by age.
+const SEEN: usize = 4 * 1024;
+/// Places in a group.
+const GROUP: usize = 4;
 
 /// What the scan touches of an edge: one cache line.
 #[derive(Clone, Debug)]
@@ -38,12 +40,20 @@ pub(super) struct Hot {
     pub(super) slot: u32,
     /// How often it was taken, wrapping.
     pub(super) uses: u32,
+    /// Steps up from the state's path before it goes down to the target.
+    pub(super) pops: u16,
+    /// Whether it goes from one element of an array to the next.
+    pub(super) advance: bool,
+    /// Whether it is a tail, or leads to an array's far elements.
+    pub(super) odd: bool,
 }
 
 /// What others ask about an edge.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     path: PathId,
+    /// Lasting: the state it leaves. Temporary: the learned edge whose text it shares, or [`NONE`].
+    link: u32,
     text: u32,
     text_len: u32,
     marks: u32,
@@ -76,10 +86,24 @@ pub struct Edge<'a> {
     pub escaped_key: bool,
 }
 
+/// How an edge's target is reached from its state, beyond its text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    /// The slot of the target, or [`NONE`].
+    pub(super) slot: u32,
+    /// See [`Hot::pops`].
+    pub(super) pops: u16,
+    /// See [`Hot::advance`].
+    pub(super) advance: bool,
+    /// Whether the target is in an array's far elements.
+    pub(super) far: bool,
+}
+
 impl Rows {
     fn get(&self, at: u32) -> Edge<'_> {
         const NOTHING: Row = Row {
             path: PathId::ROOT,
+            link: NONE,
             text: 0,
             text_len: 0,
             marks: 0,
@@ -99,10 +123,11 @@ impl Rows {
         }
     }
 
-    fn push(&mut self, edge: &Edge<'_>) -> u32 {
+    fn push(&mut self, edge: &Edge<'_>, link: u32) -> u32 {
         let at = number(self.rows.len());
         self.rows.push(Row {
             path: edge.path,
+            link,
             text: number(self.text.len()),
             text_len: number(edge.text.len()),
             marks: number(self.marks.len()),
@@ -116,7 +141,7 @@ impl Rows {
     }
 
     fn clear(&mut self) {
-        if self.rows.capacity() > 4096 || self.text.capacity() > 256 * 1024 {
+        if self.rows.capacity() > 8192 || self.text.capacity() > 256 * 1024 {
             *self = Rows::default();
         }
         self.rows.clear();
@@ -139,7 +164,7 @@ pub(super) struct Shapes {
     temporary: Rows,
     by_hash: HashMap<u64, u32>,
     /// Fingerprints of what was met once.
-    seen: Box<[u32]>,
+    seen: Box<[[u32; GROUP]]>,
     hasher: RandomState,
 }
 
@@ -151,7 +176,7 @@ impl Shapes {
             rows: Rows::default(),
             temporary: Rows::default(),
             by_hash: HashMap::new(),
-            seen: vec![0; SEEN].into_boxed_slice(),
+            seen: vec![[0; GROUP]; SEEN].into_boxed_slice(),
             hasher: RandomState::default(),
         }
     }
@@ -172,11 +197,27 @@ impl Shapes {
             + self.heads.len() * 4
             + self.rows.bytes()
             + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
-            + self.seen.len() * 4
+            + self.seen.len() * size_of::<[u32; GROUP]>()
     }
 
     pub(super) fn edge(&self, id: EdgeId) -> Edge<'_> {
-        if id.is_temporary() { self.temporary.get(id.0 & !EdgeId::TEMPORARY) } else { self.rows.get(id.0) }
+        if !id.is_temporary() {
+            return self.rows.get(id.0);
+        }
+        let own = self.temporary.get(id.0 & !EdgeId::TEMPORARY);
+        match self.like(id) {
+            Some(like) => Edge { path: own.path, ..self.rows.get(like.0) },
+            None => own,
+        }
+    }
+
+    /// The learned edge whose text a temporary edge shares.
+    pub(super) fn like(&self, id: EdgeId) -> Option<EdgeId> {
+        if !id.is_temporary() {
+            return None;
+        }
+        let row = self.temporary.rows.get((id.0 & !EdgeId::TEMPORARY) as usize)?;
+        (row.link != NONE).then_some(EdgeId(row.link))
     }
 
     /// The bytes of an edge's text beyond the first [`BLOCK`].
@@ -192,47 +233,50 @@ impl Shapes {
         self.heads.get(state.0 as usize).copied().unwrap_or(NONE)
     }
 
-    pub(super) fn hash(&self, state: PathId, text: &[u8]) -> u64 {
-        self.hasher.hash_one((state, text))
+    /// The hash of an edge, from the print of the path it leaves.
+    pub(super) fn hash(&self, print: u64, text: &[u8]) -> u64 {
+        self.hasher.hash_one((print, text))
     }
 
     /// Finds a learned edge that is not in the chain.
     pub(super) fn find(&self, hash: u64, state: PathId, text: &[u8]) -> Option<u32> {
         let &at = self.by_hash.get(&hash)?;
-        (self.rows.get(at).text == text && !state.is_temporary()).then_some(at)
+        let leaves = self.rows.rows.get(at as usize)?.link == state.0;
+        (leaves && self.rows.get(at).text == text).then_some(at)
     }
 
     /// Whether this was met before; remembers that it was met now.
     pub(super) fn met(&mut self, hash: u64) -> bool {
         let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
         let print = u32::from_le_bytes([e, f, g, h]) | 1;
-        match self.seen.get_mut(u32::from_le_bytes([a, b, c, d]) as usize % SEEN) {
-            Some(place) if *place == print => true,
-            Some(place) => {
-                *place = print;
-                false
-            }
-            None => false,
+        let Some(group) = self.seen.get_mut(u32::from_le_bytes([a, b, c, d]) as usize % SEEN) else { return false };
+        if group.contains(&print) {
+            return true;
         }
+        group.rotate_right(1);
+        group[0] = print;
+        false
     }
 
     /// Enters an edge for good.
-    pub(super) fn learn(&mut self, hash: u64, state: PathId, edge: &Edge<'_>, slot: Option<u32>) -> u32 {
-        let at = self.rows.push(edge);
+    pub(super) fn learn(&mut self, hash: u64, state: PathId, edge: &Edge<'_>, way: Way) -> u32 {
+        let at = self.rows.push(edge, state.0);
         let mut text = [0; BLOCK];
         for (to, &from) in text.iter_mut().zip(edge.text) {
             *to = from;
         }
         let mask = if edge.text.len() >= BLOCK { u32::MAX } else { (1 << edge.text.len()) - 1 };
-        let slot = slot.unwrap_or(NONE);
         self.hot.push(Hot {
             text,
             mask,
             len: number(edge.text.len()),
             target: edge.path.0,
             next: NONE,
-            slot,
+            slot: way.slot,
             uses: 0,
+            pops: way.pops,
+            advance: way.advance,
+            odd: way.far || edge.path == PathId::ROOT,
         });
         self.by_hash.insert(hash, at);
         let paths = (state.0 as usize).max(edge.path.0 as usize) + 1;
@@ -267,7 +311,28 @@ impl Shapes {
 
     /// Enters an edge for this record only.
     pub(super) fn keep(&mut self, edge: &Edge<'_>) -> EdgeId {
-        EdgeId(self.temporary.push(edge) | EdgeId::TEMPORARY)
+        EdgeId(self.temporary.push(edge, NONE) | EdgeId::TEMPORARY)
+    }
+
+    /// The id of a learned edge: its own where the path is its target, else one for this record only.
+    #[inline]
+    pub(super) fn placed(&mut self, edge: u32, target: PathId, path: PathId) -> EdgeId {
+        if path == target { EdgeId(edge) } else { self.keep_like(edge, path) }
+    }
+
+    fn keep_like(&mut self, like: u32, path: PathId) -> EdgeId {
+        let at = number(self.temporary.rows.len());
+        self.temporary.rows.push(Row {
+            path,
+            link: like,
+            text: 0,
+            text_len: 0,
+            marks: 0,
+            marks_len: 0,
+            has_newline: false,
+            escaped_key: false,
+        });
+        EdgeId(at | EdgeId::TEMPORARY)
     }
 
     /// Counts a use of an edge that stands behind `before` in its chain, and moves it up past a less used one.

@@ -304,6 +304,32 @@ fn ten_thousand_levels_are_refused_and_a_hundred_and_twenty_eight_accepted() {
     }
 }
 
+#[test]
+fn elements_of_long_arrays_have_their_own_index_and_shared_text() {
+    let mut scanner = scanner();
+    let element = |at: usize| match at % 7 {
+        0..=3 => format!(r#"{{"ARN":"{at}","place":{{"zone":[{at},2],"x":{{}}}},"b":"x"}}"#),
+        4 => format!(r#"{{"place":{{"zone":[]}},"fresh{at}":{{"a":1}},"ARN":1}}"#),
+        5 => "[[1],[2,{\"a\":3}]]".to_owned(),
+        _ => "null".to_owned(),
+    };
+    for len in [31, 32, 33, 34, 35, 70, 100, 300] {
+        let list: Vec<String> = (0..len).map(element).collect();
+        let list = list.join(",");
+        let text = format!(r#"{{"resources":[{list}],"a":[[{list}],[{list}]],"eventName":"x"}}"#);
+        for _ in 0..3 {
+            assert_eq!(compare(&mut scanner, text.as_bytes()), Scan::Record { end: text.len() });
+        }
+    }
+    let far = scanner.leaves().iter().filter(|leaf| scanner.like(leaf.edge).is_some()).count();
+    assert!(far * 10 > scanner.leaves().len() * 6, "{far} of {}", scanner.leaves().len());
+    for leaf in scanner.leaves() {
+        if let Some(like) = scanner.like(leaf.edge) {
+            assert_eq!(scanner.edge(like).text, scanner.edge(leaf.edge).text);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_json_has_the_leaves_of_the_plain_parser(texts in proptest::collection::vec(json(), 1..8)) {
