@@ -3,6 +3,15 @@
 //! `cargo bench --bench scan`; further arguments name the data sets to measure. Real records are measured where
 //! `TRAILSHIP_CORPUS` names a folder of them.
 
+#![expect(missing_docs, reason = "a benchmark has no readers of its items")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a benchmark stops at what it did not expect, and prints"
+)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -22,8 +31,13 @@ struct File<'a> {
 }
 
 fn generated(profile: Profile, fresh_keys: usize) -> Vec<Vec<u8>> {
-    let options =
-        Options { bytes: BYTES, fresh_keys, kinds: false, file_bytes: Some(1 << 20), ..Options::new(profile) };
+    let options = Options {
+        bytes: BYTES,
+        fresh_keys,
+        kinds: false,
+        file_bytes: Some(1 << 20),
+        ..Options::new(profile)
+    };
     let mut generator = Generator::new(&options).unwrap();
     let mut files = Vec::new();
     while let Some(object) = generator.next_object() {
@@ -47,7 +61,9 @@ fn corpus() -> Vec<Vec<u8>> {
             records.extend(stream.map_while(Result::ok).map(|record| record.get().to_owned()));
         }
     }
-    records.retain(|record| record.starts_with('{') && record.contains("\"eventName\"") && record.len() < 100_000);
+    records.retain(|record| {
+        record.starts_with('{') && record.contains("\"eventName\"") && record.len() < 100_000
+    });
     let (mut state, mut made, mut files) = (1_u64, 0, Vec::new());
     while !records.is_empty() && made < BYTES {
         let mut file = String::from("{\"Records\":[");

@@ -75,7 +75,9 @@ impl Gap {
                 Step::Index(index) => Segment::Index(index),
             };
             let above = twin;
-            twin = twin.and_then(|twin| if learn { Some(paths.enter(twin, segment)) } else { paths.known(twin, segment) });
+            twin = twin.and_then(|twin| {
+                if learn { Some(paths.enter(twin, segment)) } else { paths.known(twin, segment) }
+            });
             let same = above == Some(path) && !matches!(segment, Segment::Index(index) if index > FAR);
             path = match twin {
                 Some(twin) if same => twin,

@@ -121,12 +121,18 @@ impl Paths {
 
     /// Bytes of lasting tables in use.
     pub(super) fn bytes(&self) -> usize {
-        self.lasting.len() * size_of::<Row>() + self.keys.len() + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
+        self.lasting.len() * size_of::<Row>()
+            + self.keys.len()
+            + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
     }
 
     /// The lasting path that this one is but for high indices.
     pub(super) fn twin(&self, path: PathId) -> Option<PathId> {
-        if path.is_temporary() { Some(self.row(path).twin).filter(|&twin| twin != NO_TWIN) } else { Some(path) }
+        if path.is_temporary() {
+            Some(self.row(path).twin).filter(|&twin| twin != NO_TWIN)
+        } else {
+            Some(path)
+        }
     }
 
     /// Whether an index of [`FAR`] or more is on the way.
@@ -205,7 +211,17 @@ impl Paths {
         };
         let slot = self.tree.slot(tree).map_or(NO_SLOT, |slot| u32::from(slot.0));
         let print = self.hasher.hash_one((above.print, shared(segment)));
-        Row { parent, value: 0, len, slot, tree, depth: above.depth.saturating_add(1), far, print, twin: NO_TWIN }
+        Row {
+            parent,
+            value: 0,
+            len,
+            slot,
+            tree,
+            depth: above.depth.saturating_add(1),
+            far,
+            print,
+            twin: NO_TWIN,
+        }
     }
 
     /// Where an edge leads from a path that is its state but for high indices: up by `pops`, then down as `target` does.
@@ -410,7 +426,10 @@ mod tests {
         let leaf = paths.enter(place, Segment::Key(b"zone"));
         let next = paths.follow(leaf, leaf, 3, true);
         let steps: Vec<_> = paths.segments(next).collect();
-        assert_eq!(steps, [Segment::Key(b"list"), Segment::Index(33), Segment::Key(b"place"), Segment::Key(b"zone")]);
+        assert_eq!(
+            steps,
+            [Segment::Key(b"list"), Segment::Index(33), Segment::Key(b"place"), Segment::Key(b"zone")]
+        );
         assert_eq!(paths.twin(next), Some(leaf));
         let other = paths.enter(place, Segment::Key(b"other"));
         let beside = paths.follow(next, other, 1, false);

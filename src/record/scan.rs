@@ -159,7 +159,8 @@ impl Scanner {
                 let same = text.simd_eq(u8x32::new(hot.text)).to_bitmask();
                 let (len, target, slot, odd) = (hot.len as usize, PathId(hot.target), hot.slot, hot.odd);
                 let (pops, advance) = (hot.pops, hot.advance);
-                if same & hot.mask == hot.mask && (len <= BLOCK || self.shapes.rest_matches(edge, buffer, at)) {
+                if same & hot.mask == hot.mask && (len <= BLOCK || self.shapes.rest_matches(edge, buffer, at))
+                {
                     let start = at + len;
                     if odd && target == PathId::ROOT {
                         self.count(path, before, edge);

@@ -249,7 +249,9 @@ impl Shapes {
     pub(super) fn met(&mut self, hash: u64) -> bool {
         let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
         let print = u32::from_le_bytes([e, f, g, h]) | 1;
-        let Some(group) = self.seen.get_mut(u32::from_le_bytes([a, b, c, d]) as usize % SEEN) else { return false };
+        let Some(group) = self.seen.get_mut(u32::from_le_bytes([a, b, c, d]) as usize % SEEN) else {
+            return false;
+        };
         if group.contains(&print) {
             return true;
         }
