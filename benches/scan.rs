@@ -3,7 +3,6 @@
 //! `cargo bench --bench scan`; further arguments name the data sets to measure. Real records are measured where
 //! `TRAILSHIP_CORPUS` names a folder of them.
 
-#![expect(missing_docs, reason = "a benchmark has no readers of its items")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -23,6 +22,9 @@ use trailship::record::{Scan, ScanLimits, Scanner, Slots, Span};
 
 const BYTES: u64 = 32 << 20;
 const ROUNDS: usize = 5;
+
+/// Makes the files of a data set.
+type Make<'a> = &'a dyn Fn() -> Vec<Vec<u8>>;
 
 #[derive(serde::Deserialize)]
 struct File<'a> {
@@ -104,7 +106,7 @@ fn main() {
     let names: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| name.contains(wanted.as_str()));
     println!("MB/s                        RawValue   scan  ratio   +identity, protection   ns/record of it");
-    let sets: [(&str, &dyn Fn() -> Vec<Vec<u8>>); 5] = [
+    let sets: [(&str, Make<'_>); 5] = [
         ("mixed", &|| generated(Profile::Mixed, 0)),
         ("management", &|| generated(Profile::Management, 0)),
         ("real records, shuffled", &corpus),
