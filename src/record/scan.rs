@@ -168,7 +168,7 @@ impl Scanner {
                     }
                     match value(buffer, start) {
                         Ok(end) => {
-if matches!(buffer.get(start), Some(b'{' | b'[')) {
+                            if matches!(buffer.get(start), Some(b'{' | b'[')) {
                                 if self.too_deep(target) {
                                     break 'leaf Exit::Ended(Scan::Invalid { at: start, reason: TOO_DEEP });
                                 }
