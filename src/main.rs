@@ -1,2 +1,8 @@
 //! The `trailship` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+/// Runs the command line; its outcome is the exit code, and that is all that is decided here.
+fn main() -> ExitCode {
+    ExitCode::from(trailship::cli::main(std::env::args_os()).code())
+}
