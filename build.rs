@@ -17,7 +17,8 @@ fn commit_here() -> Option<String> {
         return None;
     }
     // A commit changes the reference that HEAD names, a checkout changes HEAD; packed references are one file.
-    let mut watched = vec![git(&["rev-parse", "--git-path", "HEAD"])?, git(&["rev-parse", "--git-path", "packed-refs"])?];
+    let mut watched =
+        vec![git(&["rev-parse", "--git-path", "HEAD"])?, git(&["rev-parse", "--git-path", "packed-refs"])?];
     if let Some(reference) = git(&["symbolic-ref", "--quiet", "HEAD"]) {
         watched.extend(git(&["rev-parse", "--git-path", &reference]));
     }
@@ -28,6 +29,7 @@ fn commit_here() -> Option<String> {
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output =
+        Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }

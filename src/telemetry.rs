@@ -261,7 +261,8 @@ mod tests {
                 tracing::info!("said always");
             }
         });
-        let of = |wanted: &str| lines.iter().filter(|line| line.contains(wanted)).cloned().collect::<Vec<_>>();
+        let of =
+            |wanted: &str| lines.iter().filter(|line| line.contains(wanted)).cloned().collect::<Vec<_>>();
         assert_eq!(
             of("sink=a"),
             [

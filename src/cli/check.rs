@@ -72,7 +72,9 @@ fn protected(resolved: &Resolved) -> String {
     let (mut families, mut patterns, mut names) = (Vec::new(), 0, Vec::new());
     for except in &protect.except {
         match except {
-            Except::Name(name) if Protection::by_name(name.value()).is_some() => names.push(name.value().as_str()),
+            Except::Name(name) if Protection::by_name(name.value()).is_some() => {
+                names.push(name.value().as_str())
+            }
             Except::Name(name) => families.push(name.value().as_str()),
             Except::Pattern(_) => patterns += 1,
         }

@@ -189,7 +189,10 @@ fn accounts_file(args: &Args, options: &Options) -> anyhow::Result<String> {
         None => args.out.parent().unwrap_or(Path::new("")).join("accounts.csv"),
     };
     if args.accounts_file.is_none() && fs::read(&path).is_ok_and(|there| there != text.as_bytes()) {
-        return Ok(format!("not written: {} is there and differs; name one with --accounts-file", path.display()));
+        return Ok(format!(
+            "not written: {} is there and differs; name one with --accounts-file",
+            path.display()
+        ));
     }
     fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     Ok(path.display().to_string())
@@ -203,7 +206,10 @@ fn summary_text(root: &Path, accounts: &str, summary: &Summary) -> String {
     row("files", count(summary.files));
     row("records", count(summary.records));
     row("json", bytes(summary.raw_bytes));
-    row("stored", format!("{} ({})", bytes(summary.gzip_bytes), percent(summary.gzip_bytes, summary.raw_bytes)));
+    row(
+        "stored",
+        format!("{} ({})", bytes(summary.gzip_bytes), percent(summary.gzip_bytes, summary.raw_bytes)),
+    );
     for (what, number) in [
         ("digests", summary.digests),
         ("kinds", summary.other_kinds),
@@ -216,7 +222,8 @@ fn summary_text(root: &Path, accounts: &str, summary: &Summary) -> String {
         }
     }
     if !summary.rare.is_empty() {
-        let rare: Vec<String> = summary.rare.iter().map(|(name, number)| format!("{name} {number}")).collect();
+        let rare: Vec<String> =
+            summary.rare.iter().map(|(name, number)| format!("{name} {number}")).collect();
         row("rare", rare.join(", "));
     }
     for (path, damage) in &summary.damaged {

@@ -28,10 +28,14 @@ impl ConfigArgs {
         match found {
             Some(path) => config::read_file(path, &Surroundings::system()),
             None => {
-                let message = format!("there is no configuration: neither {} nor {} exists", PLACES[0], PLACES[1]);
+                let message =
+                    format!("there is no configuration: neither {} nor {} exists", PLACES[0], PLACES[1]);
                 let problem = Problem::error(0..0, message, "")
                     .note("name one with `-c FILE`; `trailship demo` needs none");
-                Err(Problems::new(Document { name: PLACES[0].to_owned(), text: String::new() }, vec![problem]))
+                Err(Problems::new(
+                    Document { name: PLACES[0].to_owned(), text: String::new() },
+                    vec![problem],
+                ))
             }
         }
     }

@@ -37,7 +37,15 @@ impl Progress {
         }
         bar.set_prefix(what);
         let began = clock.now();
-        Progress { what, console: console.clone(), clock: clock.clone(), began, said: began, bar, shown: false }
+        Progress {
+            what,
+            console: console.clone(),
+            clock: clock.clone(),
+            began,
+            said: began,
+            bar,
+            shown: false,
+        }
     }
 
     /// Tells how far it is, in bytes; `message` says more, and is asked for only when it is shown.

@@ -49,7 +49,14 @@ mod tests {
         for (number, expected) in counts {
             assert_eq!(count(number), expected);
         }
-        let sizes = [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (64_049_000, "64.0 MB"), (999_999, "999 kB"), (u64::MAX, "18446 PB")];
+        let sizes = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (64_049_000, "64.0 MB"),
+            (999_999, "999 kB"),
+            (u64::MAX, "18446 PB"),
+        ];
         for (number, expected) in sizes {
             assert_eq!(bytes(number), expected);
         }

@@ -58,10 +58,17 @@ impl Told {
 
     /// Takes what was counted and not said, in the order the problems first came up.
     pub(super) fn rest(&mut self) -> Vec<(Line, u64)> {
-        let mut problems: Vec<&mut Problem> =
-            self.places.values_mut().flat_map(HashMap::values_mut).filter(|problem| problem.since > 0).collect();
+        let mut problems: Vec<&mut Problem> = self
+            .places
+            .values_mut()
+            .flat_map(HashMap::values_mut)
+            .filter(|problem| problem.since > 0)
+            .collect();
         problems.sort_by_key(|problem| problem.number);
-        problems.into_iter().map(|problem| (problem.last.clone(), std::mem::take(&mut problem.since))).collect()
+        problems
+            .into_iter()
+            .map(|problem| (problem.last.clone(), std::mem::take(&mut problem.since)))
+            .collect()
     }
 }
 
