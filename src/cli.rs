@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Problems;
 use crate::telemetry::{Format, Log, escaped};
 use console::Console;
+use place::NoConfiguration;
 
 /// The version and the commit it was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TRAILSHIP_COMMIT"), ")");
@@ -81,7 +82,7 @@ enum LogFormat {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     Check(check::Args),
-    Generate(generate::Args),
+    Generate(Box<generate::Args>),
 }
 
 /// How a command ended.
@@ -159,8 +160,12 @@ fn failed(error: &anyhow::Error, console: &Console) -> Outcome {
         console.block(&problems.render(console.has_colour()));
         return Outcome::Configuration;
     }
-    if let Some(Wrong(message)) = error.downcast_ref() {
-        console.line(&format!("error: {message}"));
+    if error.is::<NoConfiguration>() {
+        console.line(&format!("error: {error}"));
+        return Outcome::Configuration;
+    }
+    if error.is::<Wrong>() {
+        console.line(&format!("error: {}", escaped(&error.to_string())));
         return Outcome::Usage;
     }
     let is_closed = |cause: &(dyn std::error::Error + 'static)| {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, Document, Problem, Problems, Resolved, Surroundings};
+use crate::config::{self, Resolved, Surroundings};
 
 /// Where a configuration is looked for when none is named, in this order.
 const PLACES: [&str; 2] = ["./trailship.toml", "/etc/trailship/trailship.toml"];
@@ -19,24 +19,17 @@ impl ConfigArgs {
     /// Finds and reads the configuration.
     ///
     /// # Errors
-    /// All its problems, or that there is none.
-    pub(super) fn read(&self) -> Result<Resolved, Problems> {
-        let found = match &self.config {
-            Some(path) => Some(path.as_path()),
-            None => PLACES.iter().map(Path::new).find(|path| path.exists()),
+    /// All its [`Problems`](config::Problems), or that there is [none](NoConfiguration).
+    pub(super) fn read(&self) -> anyhow::Result<Resolved> {
+        let path = match &self.config {
+            Some(path) => path.as_path(),
+            None => PLACES.iter().map(Path::new).find(|path| path.exists()).ok_or(NoConfiguration)?,
         };
-        match found {
-            Some(path) => config::read_file(path, &Surroundings::system()),
-            None => {
-                let message =
-                    format!("there is no configuration: neither {} nor {} exists", PLACES[0], PLACES[1]);
-                let problem = Problem::error(0..0, message, "")
-                    .note("name one with `-c FILE`; `trailship demo` needs none");
-                Err(Problems::new(
-                    Document { name: PLACES[0].to_owned(), text: String::new() },
-                    vec![problem],
-                ))
-            }
-        }
+        Ok(config::read_file(path, &Surroundings::system())?)
     }
 }
+
+/// There is no configuration where one is looked for.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no configuration: neither {} nor {} exists: name one with `-c FILE`; `trailship demo` needs none", PLACES[0], PLACES[1])]
+pub(super) struct NoConfiguration;
