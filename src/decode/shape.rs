@@ -239,10 +239,19 @@ fn value_end(text: &[u8], at: usize, key: usize, eof: bool) -> Result<usize, Sto
             let closed = matches!(text.get(end.wrapping_sub(1)), Some(b'"' | b'}' | b']'));
             if closed || eof || end < text.len() { Ok(end) } else { Err(Stop::Incomplete) }
         }
-        Some(Err(error)) if error.is_eof() => Err(Stop::Incomplete),
+        Some(Err(error)) if error.is_eof() || (!eof && ends_in_number(rest)) => Err(Stop::Incomplete),
         None => Err(Stop::Incomplete),
         Some(Err(_)) => Err(Stop::Invalid(key.max(at), "not JSON in the value that begins here")),
     }
+}
+
+/// Whether a value that is wrong only seems so because the text ends inside a number (`-`, `1.`, `1e`).
+fn ends_in_number(text: &[u8]) -> bool {
+    let digits = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    let before = text.iter().rposition(|byte| !digits(byte)).map_or(0, |at| at + 1);
+    let before = text.get(..before).unwrap_or_default();
+    before.len() < text.len()
+        && serde_json::from_slice::<IgnoredAny>(before).is_err_and(|error| error.is_eof())
 }
 
 /// One past the value at `at`; `None`: the text ends before. For elements that are no objects.
