@@ -23,11 +23,13 @@
 //!
 //! Nothing here depends on the thread: between two calls a `Decode` and its `Buffer` may move on to another scanner.
 
-pub mod gzip;
+mod gzip;
 mod inflate;
+mod magic;
 mod resync;
 mod shape;
 mod split;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -128,8 +130,8 @@ pub enum Item {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// The record comes, in whole or in part, from a gzip member after the first of a CloudTrail log file (`Records` or an
-    /// array): AWS writes one member, a second is a known way to smuggle records. Never set on line formats and
-    /// subscription payloads, where many members are the rule.
+    /// array): AWS writes one member, a second is a known way to smuggle records. Not set where the object begins with
+    /// bare records, envelopes or subscription payloads: there many members are the rule.
     pub later_member: bool,
 }
 
@@ -231,6 +233,8 @@ impl Buffer {
         if self.bytes.len() < size {
             let size = self.bytes.len().saturating_mul(2).min(most).max(size);
             if self.filled == 0 {
+                // The old memory goes first, and the new needs no filling.
+                self.bytes = Vec::new();
                 self.bytes = vec![0; size];
             } else {
                 self.bytes.reserve_exact(size - self.bytes.len());
@@ -282,7 +286,7 @@ impl Decode {
         Decode { limits, inflate: inflate::Inflate::new(limits), split: split::Split::new(limits) }
     }
 
-    /// Makes windows end with what one read of the input gave, for inputs that trickle (stdin).
+    /// Makes a window end with what one read of the input gave, if a line ends in it: for inputs that trickle (stdin).
     #[must_use]
     pub fn live(mut self) -> Decode {
         self.inflate.live = true;
@@ -328,9 +332,10 @@ impl Decode {
         Marks { later_member: log_file && later }
     }
 
-    /// Where the record that was returned last begins in the decompressed object, bytes.
+    /// Where a record of this window begins in the decompressed object, bytes. For a record inside a string: where its
+    /// text begins there.
     pub fn offset(&self, record: Span) -> u64 {
-        self.split.last_end().saturating_sub(u64::from(record.end - record.start))
+        self.split.offset(record.start)
     }
 
     /// What is known of the object so far.

@@ -1,6 +1,7 @@
 //! gzip by hand: the header, the one-shot road and the trailer. Source: RFC 1952.
 
 use super::Tools;
+use super::magic::is_gzip;
 
 /// Bytes of the trailer: CRC-32 and length.
 pub(super) const TRAILER: usize = 8;
@@ -16,11 +17,6 @@ pub(super) enum Header {
     Short,
     /// It is none.
     Invalid(&'static str),
-}
-
-/// Whether these bytes begin a gzip member that anybody can read: magic, deflate, no reserved flag.
-pub fn is_gzip(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x1f, 0x8b, 8, flags, ..] if flags & 0xe0 == 0)
 }
 
 /// Reads a member's header: ten bytes, then an extra field, a name, a comment and a checksum where the flags say so.

@@ -13,10 +13,10 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 
 use super::gzip::{self, Header, TRAILER};
+use super::magic;
+use super::stored::{STEP, Stored};
 use super::{Buffer, Damage, Input, Limits, Packing, Space, Tools};
 
-/// Stored bytes read at a time, and the smallest expected window.
-const STEP: usize = 256 << 10;
 /// Text produced at a time: limits are looked at between steps.
 const OUT: usize = 512 << 10;
 /// The ratio is looked at after this much text.
@@ -56,56 +56,10 @@ enum Phase {
     Done,
 }
 
-/// The stored bytes not yet used: `chunk[at..end]` of what is read, or the slice from `used` on.
-#[derive(Default)]
-struct Stored {
-    chunk: Vec<u8>,
-    at: usize,
-    end: usize,
-    used: u64,
-    ended: bool,
-    reads: u64,
-}
-
-impl Stored {
-    /// What is at hand, at least `want` bytes unless the input ends before.
-    fn available<'a>(&'a mut self, input: &'a mut Input<'_>, want: usize) -> io::Result<&'a [u8]> {
-        match input {
-            Input::Whole(bytes) => {
-                Ok(usize::try_from(self.used).ok().and_then(|used| bytes.get(used..)).unwrap_or_default())
-            }
-            Input::Read(reader) => {
-                while self.end - self.at < want && !self.ended {
-                    self.chunk.copy_within(self.at..self.end, 0);
-                    (self.at, self.end) = (0, self.end - self.at);
-                    if self.chunk.len() < (2 * self.end).max(STEP) {
-                        self.chunk.resize((2 * self.end).max(STEP), 0);
-                    }
-                    match reader.read(self.chunk.get_mut(self.end..).unwrap_or_default()) {
-                        Ok(read) => {
-                            self.end += read;
-                            self.ended = read == 0;
-                            self.reads += 1;
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(self.chunk.get(self.at..self.end).unwrap_or_default())
-            }
-        }
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.used += bytes as u64;
-        self.at = (self.at + bytes).min(self.end);
-    }
-}
-
 /// The state of one object's decompression.
 pub(super) struct Inflate {
     limits: Limits,
-    /// Windows end with what one read gave.
+    /// Windows end with what one read gave, if a line ends in it.
     pub(super) live: bool,
     phase: Phase,
     stored: Stored,
@@ -195,11 +149,11 @@ impl Inflate {
     /// Bytes of text to expect, as far as can be seen; at least 64 KiB.
     pub(super) fn expected(&self, input: &Input<'_>) -> usize {
         let hint = match input {
-            Input::Whole(stored) if gzip::is_gzip(stored) => match self.phase {
+            Input::Whole(stored) if magic::is_gzip(stored) => match self.phase {
                 Phase::Sniff => gzip::length_hint(stored),
                 _ => None,
             },
-            Input::Whole(stored) if !is_zstd(stored) => Some(stored.len()),
+            Input::Whole(stored) if !magic::is_zstd(stored) => Some(stored.len()),
             _ => None,
         };
         hint.unwrap_or(usize::MAX).max(64 << 10)
@@ -214,9 +168,10 @@ impl Inflate {
         target: usize,
         lines: bool,
     ) -> io::Result<()> {
-        let (reads, held) = (self.stored.reads, buffer.filled);
+        let (reads, held) = (self.stored.reads(), buffer.filled);
         while self.ending.is_none() && self.note.is_none() && self.piece.is_none() && buffer.filled < target {
-            if self.live && self.stored.reads > reads && buffer.filled > held {
+            let more = buffer.get(held..).unwrap_or_default();
+            if self.live && self.stored.reads() > reads && memchr::memrchr(b'\n', more).is_some() {
                 break;
             }
             self.step(tools, input, buffer, target)?;
@@ -258,7 +213,7 @@ impl Inflate {
         target: usize,
     ) -> io::Result<()> {
         if let Input::Whole(stored) = input
-            && gzip::is_gzip(stored)
+            && magic::is_gzip(stored)
             && let Some(hint) = gzip::length_hint(stored)
             && hint <= target
             && hint as u64 <= self.limits.object
@@ -272,7 +227,7 @@ impl Inflate {
                 self.packing = Packing::Gzip;
                 self.members = 1;
                 self.produced = length as u64;
-                self.stored.used = stored.len() as u64;
+                self.stored.consume(stored.len());
                 self.finish(None);
                 return Ok(());
             }
@@ -280,10 +235,10 @@ impl Inflate {
         let bytes = self.stored.available(input, 4)?;
         // A file that ends within the magic number is still being written.
         self.torn = !bytes.is_empty() && bytes.len() < 4 && [0x1f, 0x8b, 8].starts_with(bytes);
-        self.phase = if gzip::is_gzip(bytes) {
+        self.phase = if magic::is_gzip(bytes) {
             self.packing = Packing::Gzip;
             Phase::Header
-        } else if is_zstd(bytes) {
+        } else if magic::is_zstd(bytes) {
             self.packing = Packing::Zstd;
             Phase::Frame
         } else {
@@ -395,9 +350,9 @@ impl Inflate {
         let bytes = self.stored.available(input, 4)?;
         if bytes.is_empty() {
             self.finish(None);
-        } else if gzip::is_gzip(bytes) {
+        } else if magic::is_gzip(bytes) {
             self.phase = Phase::Header;
-        } else if is_zstd(bytes) {
+        } else if magic::is_zstd(bytes) {
             self.phase = Phase::Frame;
         } else {
             // The text before it is judged on its own: it may well be whole.
@@ -454,16 +409,17 @@ impl Inflate {
         reason: &'static str,
         first: bool,
     ) -> io::Result<()> {
-        let offset = self.stored.used;
+        let offset = self.stored.used();
         let mut skip = usize::from(first);
         let more = loop {
             let bytes = self.stored.available(input, 8)?;
             let ended = bytes.len() < 8;
             let room = target.saturating_sub(buffer.filled);
             let bytes = bytes.get(..bytes.len().min(room.saturating_add(8))).unwrap_or_default();
-            let found = next_magic(bytes, skip);
+            let found = magic::next(bytes, skip);
             let (length, next) = match found {
-                Some((at, next)) => (at, Some(next)),
+                Some((at, true)) => (at, Some(Phase::Header)),
+                Some((at, false)) => (at, Some(Phase::Frame)),
                 None if ended => (bytes.len(), Some(Phase::Done)),
                 None => (bytes.len() - 3, None),
             };
@@ -485,7 +441,7 @@ impl Inflate {
         if more {
             self.phase = Phase::Hunt { reason, first: false };
         }
-        let length = self.stored.used - offset;
+        let length = self.stored.used() - offset;
         let damage = Damage { space: Space::Stored, offset, length, reason: reason.into() };
         self.piece = Some(Piece { damage, more });
         Ok(())
@@ -515,7 +471,7 @@ impl Inflate {
         if self.is_done() {
             return;
         }
-        let (produced, stored) = (self.produced, self.stored.used);
+        let (produced, stored) = (self.produced, self.stored.used());
         let at = format!("the rest, from byte {stored} of the stored object, was not read");
         if produced > self.limits.object {
             self.finish(Some(format!("more than {} bytes decompressed: {at}", self.limits.object)));
@@ -536,23 +492,5 @@ fn remaining(limit: u64, produced: u64) -> usize {
     match limit.checked_sub(produced) {
         Some(left) => usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1),
         None => usize::MAX,
-    }
-}
-
-/// Whether these bytes begin a zstd frame, or a skippable one (RFC 8878, 3.1).
-fn is_zstd(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
-}
-
-/// The next place from `from` on where a member or frame may begin.
-fn next_magic(bytes: &[u8], from: usize) -> Option<(usize, Phase)> {
-    let rest = bytes.get(from..)?;
-    let gzip = memchr::memmem::find_iter(rest, &[0x1f, 0x8b, 8])
-        .map(|at| at + from)
-        .find(|&at| gzip::is_gzip(bytes.get(at..).unwrap_or_default()));
-    let zstd = memchr::memmem::find(rest, &[0x28, 0xb5, 0x2f, 0xfd]).map(|at| at + from);
-    match (gzip, zstd) {
-        (Some(gzip), zstd) if zstd.is_none_or(|zstd| gzip < zstd) => Some((gzip, Phase::Header)),
-        (_, zstd) => zstd.map(|at| (at, Phase::Frame)),
     }
 }

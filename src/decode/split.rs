@@ -4,11 +4,12 @@
 //! of two items and go on in the next window. Only what is left from that place on is carried over; a record that does
 //! not end in the window is scanned again when there is more of it.
 
+mod recover;
+mod walk;
+
 use super::inflate::{Ending, Inflate};
-use super::resync::{self, Follow, Found};
-use super::shape::{self, Shape, Skip};
+use super::shape::Skip;
 use super::{Buffer, Damage, Format, Item, Limits, SLACK, Space};
-use crate::record::scan::Scan;
 use crate::record::{Scanner, Span};
 
 /// A container whose members are walked one by one.
@@ -135,7 +136,12 @@ impl Split {
         self.torn
     }
 
-    /// Offset of the end of the record returned last.
+    /// Offset in the decompressed object of a place in the buffer.
+    pub(super) fn offset(&self, at: u32) -> u64 {
+        self.base.wrapping_add(u64::from(at))
+    }
+
+    /// Offset of the end of the record returned last, its envelope included.
     pub(super) fn last_end(&self) -> u64 {
         self.last_end
     }
@@ -180,15 +186,14 @@ impl Split {
             return self.numbered(item, buffer, inflate);
         }
         let end = buffer.filled;
-        let ending = inflate.ending().cloned();
-        match self.advance(scanner, buffer, end, ending.as_ref()) {
+        match self.advance(scanner, buffer, end, inflate.ending()) {
             Step::Item(item) => self.numbered(item, buffer, inflate),
             Step::Need | Step::Text(..) => {
                 self.wanted = Some(buffer.filled - self.at);
                 Item::WindowEnd
             }
             Step::Done => {
-                let ending = ending.unwrap_or_default();
+                let ending = inflate.ending().cloned().unwrap_or_default();
                 if let Some(item) = self.segment_ends(&ending) {
                     return self.numbered(item, buffer, inflate);
                 }
@@ -291,413 +296,6 @@ impl Split {
             }
         }
     }
-
-    /// Passes over a value that is not wanted.
-    fn skip(&mut self, text: &[u8], eof: bool) -> Option<Step> {
-        let Mode::Skip { skip, what } = &mut self.mode else { return None };
-        let what = *what;
-        let Some(length) = skip.feed(text.get(self.at..).unwrap_or_default()) else {
-            self.at = text.len();
-            if !eof {
-                return Some(Step::Need);
-            }
-            // An open container: the end of the segment says so.
-            self.frames.push(Frame::Object);
-            self.mode = Mode::Walk;
-            return None;
-        };
-        self.at += length;
-        self.mode = Mode::Walk;
-        self.value_ended();
-        what.map(|what| Step::Item(Item::LeftOut { what }))
-    }
-
-    /// Streams out a record over the limit.
-    fn oversize(&mut self, text: &[u8], ending: Option<&Ending>) -> Step {
-        let Mode::Oversize(skip) = &mut self.mode else { return Step::Need };
-        let from = self.at;
-        let length = skip.feed(text.get(from..).unwrap_or_default());
-        let to = length.map_or(text.len(), |length| from + length);
-        let reason = self.too_long();
-        self.at = to;
-        let Some(ending) = ending.filter(|_| length.is_none()) else {
-            if length.is_some() {
-                self.mode = Mode::Walk;
-                self.value_ended();
-            } else if from == to {
-                return Step::Need;
-            }
-            return self.damage(from, to, reason, length.is_none());
-        };
-        self.mode = Mode::Walk;
-        self.frames.clear();
-        self.value_ended();
-        self.torn = true;
-        self.told = true;
-        self.damage(from, to, ending.reason.clone().unwrap_or(reason), ending.follows)
-    }
-
-    /// Goes on with damage up to the next record.
-    fn resync(&mut self, scanner: &mut Scanner, text: &[u8], ending: Option<&Ending>) -> Step {
-        let Mode::Resync { from, reason } = std::mem::replace(&mut self.mode, Mode::Walk) else {
-            return Step::Need;
-        };
-        let start = self.at;
-        let found =
-            resync::find(scanner, text, from.max(start), self.lines, ending.is_some(), self.limits.record);
-        let next = match found {
-            Found::Hold(_) if let Some(ending) = ending => {
-                self.at = text.len();
-                self.frames.clear();
-                self.value_ended();
-                self.told = true;
-                let reason = ending.reason.clone().unwrap_or(reason);
-                return self.damage(start, text.len(), reason, ending.follows);
-            }
-            Found::Hold(hold) => {
-                let damage = (hold > start).then(|| self.damage(start, hold, reason.clone(), true));
-                self.at = hold.max(start);
-                self.mode = Mode::Resync { from: self.at, reason };
-                return damage.unwrap_or(Step::Need);
-            }
-            Found::Element(next) => {
-                if self.frames.is_empty() {
-                    self.frames.push(Frame::Object);
-                }
-                if self.frames.last() == Some(&Frame::Object) {
-                    self.frames.push(Frame::Array { records: true });
-                }
-                next
-            }
-            Found::Records(next) => {
-                self.recognised(Format::Records);
-                self.frames.clear();
-                self.frames.extend([Frame::Object, Frame::Array { records: true }]);
-                next
-            }
-            Found::Line(next) => {
-                self.frames.clear();
-                self.tops += 1;
-                self.newline = true;
-                next
-            }
-        };
-        self.guessed = !self.frames.is_empty();
-        self.expect = Expect::Value;
-        self.at = next;
-        // The comma and the blanks before what was found are not part of the damage.
-        let damaged = text.get(start..next).unwrap_or_default().trim_ascii_end();
-        let damaged = damaged.strip_suffix(b",").unwrap_or(damaged).trim_ascii_end();
-        self.damage(start, start + damaged.len(), reason, false)
-    }
-
-    /// The segment is used up: what is to be told of how it ended.
-    fn segment_ends(&mut self, ending: &Ending) -> Option<Item> {
-        let open = !self.frames.is_empty() && !self.guessed;
-        let told = std::mem::take(&mut self.told);
-        self.frames.clear();
-        self.guessed = false;
-        self.expect = Expect::Value;
-        self.mode = Mode::Walk;
-        self.torn |= open && ending.reason.is_none();
-        if told || ending.follows {
-            return None;
-        }
-        let reason = match &ending.reason {
-            Some(reason) => reason.clone(),
-            None if open => "the object ends before its JSON does".into(),
-            None => return None,
-        };
-        self.told = true;
-        match self.damage(self.at, self.at, reason, false) {
-            Step::Item(item) => Some(item),
-            _ => None,
-        }
-    }
-
-    /// The object at `start` is wrong at `fault`: what is damaged is found out next.
-    fn broken(&mut self, text: &[u8], start: usize, fault: usize, reason: &str) -> Option<Step> {
-        self.at = start;
-        if self.depth > 0 {
-            // One message of many: nothing to find in its rest.
-            self.at = text.len();
-            self.frames.clear();
-            self.value_ended();
-            return Some(self.damage(start, text.len(), reason.into(), false));
-        }
-        let from = if self.lines { start + 1 } else { resync::search_from(text, start, fault) };
-        let reason = format!("{reason}, at byte {}", self.base.wrapping_add(fault as u64));
-        self.mode = Mode::Resync { from, reason };
-        None
-    }
-
-    fn too_long(&self) -> String {
-        format!("a record over the limit of {} bytes", self.limits.record)
-    }
-
-    fn damage(&self, from: usize, to: usize, reason: String, more: bool) -> Step {
-        let offset = self.base.wrapping_add(from as u64);
-        let damage = Damage { space: Space::Decompressed, offset, length: (to - from) as u64, reason };
-        Step::Item(Item::Damage { number: 0, damage, bytes: span(from, to), more })
-    }
-
-    /// Reads what stands next; `None`: nothing to tell yet.
-    fn token(&mut self, scanner: &mut Scanner, text: &[u8], eof: bool) -> Option<Step> {
-        let blanks = shape::blanks(text, self.at);
-        if self.frames.is_empty() && !self.newline {
-            self.newline = memchr::memchr(b'\n', text.get(self.at..blanks).unwrap_or_default()).is_some();
-        }
-        self.at = blanks;
-        let Some(&byte) = text.get(blanks) else { return Some(if eof { Step::Done } else { Step::Need }) };
-        match (self.frames.last().copied(), self.expect, byte) {
-            (Some(Frame::Array { .. }), Expect::Comma, b',') => {
-                self.at += 1;
-                // A comma before the end is nobody's loss.
-                self.expect = Expect::First;
-            }
-            (Some(Frame::Array { .. }), Expect::Comma | Expect::First, b']')
-            | (Some(Frame::Object), Expect::Comma, b'}') => {
-                self.at += 1;
-                self.frames.pop();
-                self.value_ended();
-            }
-            (Some(Frame::Object), Expect::Comma, b',') => return self.member(text, eof),
-            (Some(Frame::Array { records: true }), Expect::First | Expect::Value, b'{') => {
-                return self.record(scanner, text, (blanks, None), blanks, eof);
-            }
-            (Some(Frame::Array { .. }), Expect::First | Expect::Value, b'{') => {
-                return self.object(scanner, text, eof);
-            }
-            (Some(Frame::Array { .. }), Expect::First | Expect::Value, _) => return self.element(text, eof),
-            (None, _, b'{') => {
-                self.begin_top();
-                return self.object(scanner, text, eof);
-            }
-            (None, _, b'[') => {
-                self.begin_top();
-                self.push(Format::Array, blanks + 1, false);
-            }
-            (None, _, 0xef) if self.base == 0 && blanks == 0 && text.starts_with(b"\xef\xbb\xbf") => {
-                self.at += 3
-            }
-            (None, ..) if self.base == 0 && blanks == 0 && text.len() < 3 && !eof && byte == 0xef => {
-                return Some(Step::Need);
-            }
-            (None, ..) => return self.broken(text, blanks, blanks, "neither a JSON object nor an array"),
-            (Some(_), ..) => {
-                return self.broken(
-                    text,
-                    blanks,
-                    blanks,
-                    "a comma or the end of the array or object should stand here",
-                );
-            }
-        }
-        None
-    }
-
-    /// A value begins at the top: on a line of its own, it makes this a line format.
-    fn begin_top(&mut self) {
-        self.lines |= self.tops > 0 && self.newline;
-    }
-
-    /// A value ended in the innermost container, or at the top.
-    fn value_ended(&mut self) {
-        self.expect = if self.frames.is_empty() { Expect::Value } else { Expect::Comma };
-        if self.frames.is_empty() {
-            self.tops += 1;
-            self.newline = false;
-        }
-    }
-
-    fn recognised(&mut self, format: Format) {
-        if self.format == Format::Unknown {
-            self.format = format;
-        }
-    }
-
-    /// Enters an array.
-    fn push(&mut self, format: Format, after: usize, records: bool) {
-        self.recognised(format);
-        self.frames.push(Frame::Array { records });
-        self.expect = Expect::First;
-        self.at = after;
-    }
-
-    /// An object that may be a record or an envelope of records.
-    fn object(&mut self, scanner: &mut Scanner, text: &[u8], eof: bool) -> Option<Step> {
-        let at = self.at;
-        match shape::of(text, at, eof) {
-            Shape::Record => {
-                if self.frames.is_empty() {
-                    self.recognised(Format::Bare);
-                }
-                return self.record(scanner, text, (at, None), at, eof);
-            }
-            Shape::Wrapper { format, after, records } => {
-                if self.frames.len() / 2 + self.depth >= self.limits.envelopes {
-                    return self.broken(text, at, at, "too many envelopes around a record");
-                }
-                self.frames.push(Frame::Object);
-                self.push(format, after, records);
-            }
-            Shape::LeftOut { what } => {
-                self.recognised(if what == "digest" { Format::Digest } else { Format::CloudWatchLogs });
-                self.mode = Mode::Skip { skip: Skip::default(), what: Some(what) };
-            }
-            Shape::Nested { start, end } => {
-                self.recognised(Format::EventBridge);
-                return self.record(scanner, text, (at, Some(end)), start, eof);
-            }
-            Shape::Text { start, text: inner, end } => {
-                if let Behind::Not(step) = self.look_behind(scanner, text, (at, end), at, eof) {
-                    return step;
-                }
-                self.recognised(Format::Wrapped);
-                self.envelope = (self.base.wrapping_add(at as u64), (end - at) as u64);
-                self.at = end;
-                self.value_ended();
-                if self.depth >= self.limits.envelopes {
-                    let reason = format!("more than {} envelopes around a record", self.limits.envelopes);
-                    return Some(self.damage(at, end, reason, false));
-                }
-                return Some(Step::Text(start, inner));
-            }
-            Shape::Unknown { end, reason } => {
-                self.at = end;
-                self.value_ended();
-                return Some(self.damage(at, end, reason.into(), false));
-            }
-            Shape::Incomplete => return self.incomplete(text, at, false, eof),
-            Shape::Invalid { at: fault, reason } => return self.broken(text, at, fault, reason),
-        }
-        None
-    }
-
-    /// The record at `start`, in an object that begins at `outer.0` and ends at `outer.1` (`None`: it stands alone).
-    fn record(
-        &mut self,
-        scanner: &mut Scanner,
-        text: &[u8],
-        outer: (usize, Option<usize>),
-        start: usize,
-        eof: bool,
-    ) -> Option<Step> {
-        match scanner.scan(text, start) {
-            Scan::Record { end } => {
-                let behind = outer.1.unwrap_or(end);
-                if end - start > self.limits.record {
-                    self.at = behind;
-                    self.value_ended();
-                    return Some(self.damage(outer.0, behind, self.too_long(), false));
-                }
-                if let Behind::Not(step) = self.look_behind(scanner, text, (outer.0, behind), start, eof) {
-                    return step;
-                }
-                self.at = behind;
-                self.value_ended();
-                Some(Step::Item(Item::Record { span: span(start, end), number: 0 }))
-            }
-            Scan::Incomplete => self.incomplete(text, outer.0, true, eof),
-            Scan::Invalid { at: fault, reason } => self.broken(text, outer.0, fault, reason),
-        }
-    }
-
-    /// Judges a whole object by what stands behind it. `scanned`: where the scanner was.
-    ///
-    /// In an array at the end of the input nothing stands behind it. Then it is delivered unless a record is found inside
-    /// it: then a bracket is missing, and it swallowed the ones behind it.
-    fn look_behind(
-        &mut self,
-        scanner: &mut Scanner,
-        text: &[u8],
-        (start, end): (usize, usize),
-        scanned: usize,
-        eof: bool,
-    ) -> Behind {
-        let follow = match self.frames.last() {
-            None => resync::behind_value(text, end, eof),
-            Some(_) => resync::behind_element(text, end, eof),
-        };
-        match follow {
-            Follow::Fits => Behind::Fits,
-            Follow::More if text.len() - start > self.limits.record.saturating_add(SLACK / 2) => Behind::Fits,
-            Follow::More => Behind::Not(Some(Step::Need)),
-            Follow::Nothing => {
-                let inside = text.get(..end).unwrap_or_default();
-                let found = resync::find(scanner, inside, start + 1, false, true, self.limits.record);
-                if matches!(found, Found::Element(_)) {
-                    return Behind::Not(self.broken(text, start, start, "a record without an end"));
-                }
-                // The search took the scanner's index.
-                scanner.scan(text, scanned);
-                Behind::Fits
-            }
-            Follow::Wrong(fault) => {
-                Behind::Not(self.broken(text, start, fault, "something stands behind a record that may not"))
-            }
-        }
-    }
-
-    /// A value of an array that is no object.
-    fn element(&mut self, text: &[u8], eof: bool) -> Option<Step> {
-        let at = self.at;
-        match shape::element_end(text, at, eof) {
-            Ok(Some(end)) => {
-                self.at = end;
-                self.value_ended();
-                Some(self.damage(at, end, "an element that is no object".into(), false))
-            }
-            Ok(None) => self.incomplete(text, at, true, eof),
-            Err(fault) => self.broken(text, at, fault, "not JSON"),
-        }
-    }
-
-    /// A member of a wrapper behind its array: another array of records, or nothing we want.
-    fn member(&mut self, text: &[u8], eof: bool) -> Option<Step> {
-        let comma = self.at;
-        match shape::later_member(text, comma + 1) {
-            Ok(Some(member)) => {
-                if let (key @ ("Records" | "Events" | "logEvents"), Some(b'[')) =
-                    (&*member.key, text.get(member.value))
-                    && let Shape::Wrapper { format, after, records } = shape::wrapper(key, member.value + 1)
-                {
-                    self.push(format, after, records);
-                } else {
-                    self.at = member.value;
-                    self.mode = Mode::Skip { skip: Skip::default(), what: None };
-                }
-                None
-            }
-            Ok(None) => self.incomplete(text, comma, false, eof),
-            Err((fault, reason)) => self.broken(text, comma, fault, reason),
-        }
-    }
-
-    /// The value at `start` does not end in this text. `known`: it is what it should be, only its size is in question.
-    fn incomplete(&mut self, text: &[u8], start: usize, known: bool, eof: bool) -> Option<Step> {
-        if eof {
-            self.torn = true;
-            return self.broken(text, start, start, "the object ends inside a record");
-        }
-        if text.len() - start <= self.limits.record {
-            return Some(Step::Need);
-        }
-        if known && !self.lines {
-            self.at = start;
-            self.mode = Mode::Oversize(Skip::default());
-            return None;
-        }
-        self.broken(text, start, start, &self.too_long())
-    }
-}
-
-/// What [`Split::look_behind`] finds.
-enum Behind {
-    /// It may be delivered.
-    Fits,
-    /// It may not; how to go on.
-    Not(Option<Step>),
 }
 
 /// A range as a span. Buffers are far below 4 GiB: the largest is two records and a window.

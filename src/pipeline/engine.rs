@@ -446,8 +446,7 @@ impl Parts {
         let base = Path::new("");
         for configured in &resolved.pipelines {
             let mut steps = Vec::new();
-            let mut building =
-                transform::Building { slots, families, base, accounts: None, redacts: false };
+            let mut building = transform::Building { slots, families, base, accounts: None, redacts: false };
             for &position in &configured.transforms {
                 let component = &resolved.transforms[position];
                 match transform::AnyTransform::build(component.name.value(), &component.config, &mut building)

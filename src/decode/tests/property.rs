@@ -22,7 +22,8 @@ fn value() -> impl Strategy<Value = String> {
             (prop::collection::vec(inner.clone(), 0..4), blank())
                 .prop_map(|(items, blank)| format!("[{blank}{}]", items.join(&format!("{blank},")))),
             (prop::collection::vec(("[a-z]{1,4}", inner), 0..4), blank()).prop_map(|(items, blank)| {
-                let members: Vec<String> = items.iter().map(|(key, text)| format!("\"{key}\"{blank}:{text}")).collect();
+                let members: Vec<String> =
+                    items.iter().map(|(key, text)| format!("\"{key}\"{blank}:{text}")).collect();
                 format!("{{{}{blank}}}", members.join(","))
             }),
         ]
@@ -87,7 +88,9 @@ fn pack(text: &[u8], packing: u8, cut: usize) -> Vec<u8> {
         1 => gz(text),
         2 => [gz(&text[..cut]), gz(&text[cut..])].concat(),
         3 => zstd::encode_all(text, 1).unwrap(),
-        _ => [zstd::encode_all(&text[..cut], 1).unwrap(), zstd::encode_all(&text[cut..], 1).unwrap()].concat(),
+        _ => {
+            [zstd::encode_all(&text[..cut], 1).unwrap(), zstd::encode_all(&text[cut..], 1).unwrap()].concat()
+        }
     }
 }
 
