@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. What was typed is resolved once, in each command's
 //! file; the commands return an [`Outcome`] or an error, and only [`main`] shows errors and only `main.rs` ends the process.
 
+mod cat;
 mod check;
 mod console;
 mod generate;
@@ -81,6 +82,7 @@ enum LogFormat {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
+    Cat(cat::Args),
     Check(check::Args),
     Generate(Box<generate::Args>),
 }
@@ -147,6 +149,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
     log.install(args.log.log_level.filter());
     let around = Surroundings { console, clock, log };
     let outcome = match args.command {
+        Command::Cat(args) => cat::run(&args, &around),
         Command::Check(args) => check::run(&args, &around),
         Command::Generate(args) => generate::run(&args, &around),
     };

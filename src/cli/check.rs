@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use super::place::ConfigArgs;
 use super::{Outcome, Surroundings};
-use crate::config::{Except, Pipeline, Resolved};
+use crate::config::{Except, Pipeline, Resolved, TransformConfig};
 use crate::record::protect::Protection;
 
 /// Looks for mistakes in a configuration, and prints the order in which it works
@@ -58,6 +58,10 @@ fn steps(resolved: &Resolved, pipeline: &Pipeline, out: &mut String) {
     row("protect", &protected(resolved), "", "");
     for transform in pipeline.transforms.iter().filter_map(|transform| resolved.transforms.get(*transform)) {
         row("transform", transform.name.value(), transform.config.kind(), "");
+    }
+    let steps = pipeline.transforms.iter().filter_map(|transform| resolved.transforms.get(*transform));
+    if !steps.into_iter().any(|transform| matches!(transform.config, TransformConfig::Redact(_))) {
+        row("transform", "(always)", "redact", "session tokens");
     }
     for end in &pipeline.sinks {
         let Some(sink) = resolved.sinks.get(end.sink) else { continue };

@@ -1,0 +1,243 @@
+//! The command line as a person meets it: the binary is run, and what it says and the exit code are compared with what is
+//! written down in `tests/cli/`.
+//!
+//! `TRAILSHIP_BLESS=1 cargo test --test cli` writes the answers anew; read the difference before you keep it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// The program, in a directory of its own and with nothing of the machine's settings.
+fn trailship(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trailship"));
+    command.current_dir(directory).env_clear();
+    command.env("COLUMNS", "100").env("HOME", directory).env("TMPDIR", directory);
+    command
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    trailship(directory).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Compares with a file of `tests/cli/`; what differs from machine to machine has been replaced.
+fn golden(name: &str, directory: &Path, told: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli").join(name);
+    let told = told.replace(directory.to_str().unwrap(), "[HERE]");
+    if std::env::var_os("TRAILSHIP_BLESS").is_some() {
+        fs::write(&path, told).unwrap();
+        return;
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(told == expected, "{name} differs; told:\n{told}\nwritten down:\n{expected}");
+}
+
+/// Generates a small tree below `trail`.
+fn tree(directory: &Path, more: &[&str]) {
+    let mut arguments = vec!["generate", "--bytes", "300 kB", "--accounts", "3", "--regions", "2"];
+    arguments.extend(more);
+    let output = run(directory, &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn help_is_as_written_down_and_has_an_example() {
+    let here = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 4] = [&[], &["cat"], &["check"], &["generate"]];
+    for command in commands {
+        let mut arguments = command.to_vec();
+        arguments.push("--help");
+        let output = run(here.path(), &arguments);
+        assert_eq!(output.status.code(), Some(0));
+        let help = text(&output.stdout);
+        assert!(help.contains("Example"), "{command:?}");
+        let name = if command.is_empty() { "help".to_owned() } else { format!("help-{}", command.join("-")) };
+        golden(&format!("{name}.txt"), here.path(), &help);
+    }
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let here = tempfile::tempdir().unwrap();
+    let output = run(here.path(), &["--version"]);
+    let version = text(&output.stdout);
+    assert!(version.starts_with(concat!("trailship ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
+    assert!(version.ends_with(")\n"), "{version}");
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let here = tempfile::tempdir().unwrap();
+    let wrong: [&[&str]; 5] =
+        [&[], &["chek"], &["cat"], &["cat", "-", "--match", r#"{"a": 1}"#], &["generate", "--bytes", "64"]];
+    let mut told = String::new();
+    for arguments in wrong {
+        let output = run(here.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        told.push_str(&format!("$ trailship {}\n{}\n", arguments.join(" "), text(&output.stderr)));
+    }
+    golden("usage.txt", here.path(), &told);
+}
+
+/// A configuration with something of everything.
+const ORDER: &str = r#"
+[protect]
+also = { eventName = ["GetObject"] }
+except = ["insights", "login_failure", { errorCode = ["NoSuchKey"] }]
+
+[sources.trail]
+type = "files"
+path = "trail"
+
+[transforms.accounts]
+type = "account_tags"
+file = "accounts.csv"
+
+[transforms.thin]
+type = "sample"
+match = { eventCategory = ["Data"], readOnly = [true] }
+keep_one_in = 50
+
+[transforms.columns]
+type = "flatten"
+
+[sinks.archive]
+type = "file"
+path = "out/{date}.ndjson.zst"
+shape = "nested"
+
+[sinks.search]
+type = "stdout"
+match = { eventCategory = ["Management"] }
+"#;
+
+#[test]
+fn check_prints_the_order_and_writes_nothing() {
+    let here = tempfile::tempdir().unwrap();
+    fs::write(here.path().join("trailship.toml"), ORDER).unwrap();
+    fs::write(here.path().join("accounts.csv"), "account_id,name\n").unwrap();
+    for command in ["check", "validate"] {
+        let output = run(here.path(), &[command]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        golden("check.txt", here.path(), &text(&output.stdout));
+    }
+    assert_eq!(fs::read_dir(here.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn bad_configuration_ends_with_64() {
+    let here = tempfile::tempdir().unwrap();
+    fs::write(
+        here.path().join("two.toml"),
+        "[sources.trail]\ntype = \"files\"\npath = \"trail\"\n\n[transforms.thin]\ntype = \"sample\"\nkeep_one_inn = 10\n",
+    )
+    .unwrap();
+    let mut told = String::new();
+    let wrong: [&[&str]; 3] = [&["check", "-c", "two.toml"], &["check", "-c", "none.toml"], &["check"]];
+    for arguments in wrong {
+        let output = run(here.path(), arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        told.push_str(&format!("$ trailship {}\n{}\n", arguments.join(" "), text(&output.stderr)));
+    }
+    golden("configuration.txt", here.path(), &told);
+}
+
+#[test]
+fn generate_says_what_it_wrote_and_the_same_again_is_the_same() {
+    let here = tempfile::tempdir().unwrap();
+    let arguments = ["generate", "--bytes", "300 kB", "--accounts", "3", "--damaged", "10%"];
+    let first = run(here.path(), &arguments);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let second = run(here.path(), &arguments);
+    assert_eq!(text(&first.stdout), text(&second.stdout));
+    for what in ["tree", "files", "records", "json", "stored", "damaged"] {
+        assert!(text(&first.stdout).lines().any(|line| line.starts_with(what)), "{what}");
+    }
+    assert!(here.path().join("accounts.csv").exists());
+}
+
+#[test]
+fn cat_gives_what_was_generated() {
+    let here = tempfile::tempdir().unwrap();
+    tree(here.path(), &[]);
+    let output = run(here.path(), &["cat", "trail"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stderr.is_empty());
+    let mut ids = std::collections::HashSet::new();
+    for line in text(&output.stdout).lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let id = record["eventID"].as_str().or_else(|| record["eventId"].as_str());
+        ids.insert(id.map(str::to_owned).unwrap_or_else(|| line.to_owned()));
+        assert!(!line.contains("trailship"));
+    }
+    assert_eq!(ids.len(), text(&output.stdout).lines().count());
+
+    let matched = run(here.path(), &["cat", "trail", "--match", r#"{"readOnly": [true]}"#, "--limit", "5"]);
+    assert_eq!(text(&matched.stdout).lines().count(), 5);
+    assert!(text(&matched.stdout).lines().all(|line| line.contains("\"readOnly\":true")));
+}
+
+#[test]
+fn cat_removes_session_tokens() {
+    let here = tempfile::tempdir().unwrap();
+    let record =
+        r#"{"eventVersion":"1.08","responseElements":{"credentials":{"sessionToken":"FQoGZXIvYXdzE"}}}"#;
+    fs::write(here.path().join("one.json"), record).unwrap();
+    let output = run(here.path(), &["cat", "one.json"]);
+    assert_eq!(text(&output.stdout), format!("{}\n", record.replace("FQoGZXIvYXdzE", "REDACTED")));
+}
+
+#[test]
+fn cat_tells_damage_with_its_address_and_ends_with_3() {
+    let here = tempfile::tempdir().unwrap();
+    let line = |id: u32| format!("{{\"eventVersion\":\"1.08\",\"eventID\":\"{id}\"}}\n");
+    fs::write(here.path().join("a.ndjson"), format!("{}{{\"eventVersion\":oops}}\n{}", line(1), line(2)))
+        .unwrap();
+    let output = run(here.path(), &["cat", "a.ndjson"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(text(&output.stdout), format!("{}{}", line(1), line(2)));
+    golden("cat-damage.txt", here.path(), &text(&output.stderr));
+    let output = run(here.path(), &["cat", "none.ndjson", "a.ndjson"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), format!("{}{}", line(1), line(2)));
+}
+
+#[test]
+fn generate_feeds_cat_and_a_reader_that_leaves_is_no_failure() {
+    let here = tempfile::tempdir().unwrap();
+    let mut generate = trailship(here.path())
+        .args(["generate", "--bytes", "3 MB", "--out", "-"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut cat = trailship(here.path())
+        .args(["cat", "-"])
+        .stdin(Stdio::from(generate.stdout.take().unwrap()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(cat.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with('{'));
+    drop(lines);
+    for child in [&mut cat, &mut generate] {
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(said(child), "");
+    }
+}
+
+fn said(child: &mut Child) -> String {
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    said
+}
