@@ -1,0 +1,559 @@
+//! The main job against its floor: `cargo bench --bench main_job`.
+//!
+//! Makes its trees (seeded, kept under `target/bench-main-job`), then runs the release binary and the floor program in
+//! turn, each in a process of its own, and prints CPU seconds (user + system) for a MB of decompressed input, the median
+//! of five runs, and the ratio of the floor to the job. The output is read back after each run: the number of lines and
+//! the sum of the lines' SHA-256 must be the same every time.
+//!
+//! `TRAILSHIP_BENCH_MB` is the size of a tree (default 1024), `TRAILSHIP_BENCH_RUNS` the number of runs (default 5),
+//! `TRAILSHIP_BENCH_ONLY` a part of a case's name, `TRAILSHIP_CORPUS` where recorded CloudTrail data lies.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+
+mod floor;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+use sha2::{Digest as _, Sha256};
+use trailship::generate::{self, Options, Profile};
+
+const MB: f64 = 1e6;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.get(1).is_some_and(|argument| argument == "floor") {
+        let (records, bytes) = floor::run(Path::new(&arguments[2]), arguments[3].parse().unwrap());
+        println!("{records} {bytes}");
+        return;
+    }
+    let bench = Bench::new();
+    println!("main job, MB/s of decompressed input for each CPU second; ratio = floor's CPU / job's CPU");
+    println!(
+        "{:<34} {:>9} {:>9} {:>7}  {:>9} {:>8}  {}",
+        "case", "floor", "job", "ratio", "records", "kept", "peak MiB"
+    );
+    bench.throughput();
+    bench.scaling();
+    bench.memory();
+    bench.latency();
+    bench.idle();
+    let size = fs::metadata(BINARY).unwrap().len();
+    println!("\nbinary: {:.1} MB as built", size as f64 / MB);
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_trailship");
+
+struct Bench {
+    folder: PathBuf,
+    bytes: u64,
+    runs: usize,
+    only: Option<String>,
+}
+
+/// What one run of the job cost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    cpu: f64,
+    wall: f64,
+    peak_kib: u64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Thinning {
+    /// Read-only data events 1 in 50, successful read-only management events 1 in 10: about half of the records stay.
+    Usual,
+    None,
+    /// 1 in 1,000 of everything that may be thinned, protection of errors, writes and signals excepted: output does not count.
+    Hard,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-main-job");
+        fs::create_dir_all(&folder).unwrap();
+        Bench {
+            folder,
+            bytes: number("TRAILSHIP_BENCH_MB").unwrap_or(1024) * 1_000_000,
+            runs: number("TRAILSHIP_BENCH_RUNS").unwrap_or(5) as usize,
+            only: std::env::var("TRAILSHIP_BENCH_ONLY").ok(),
+        }
+    }
+
+    fn wanted(&self, case: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| case.contains(only.as_str()))
+    }
+
+    /// The tree's folder; made when it is not there. An accounts file stands beside it.
+    fn tree(&self, name: &str, change: impl FnOnce(&mut Options)) -> PathBuf {
+        let mut options = Options::new(Profile::Mixed);
+        options.bytes = self.bytes;
+        options.file_bytes = Some(1_500_000);
+        options.kinds = false;
+        change(&mut options);
+        let made = format!("{options:?}");
+        let tree = self.folder.join(name);
+        let stamp = self.folder.join(format!("{name}.options"));
+        if fs::read_to_string(&stamp).is_ok_and(|text| text == made) {
+            return tree;
+        }
+        eprintln!("generating {name}");
+        let _ = fs::remove_dir_all(&tree);
+        generate::write_tree(&tree, &options, |_| {}).unwrap();
+        fs::write(self.folder.join(format!("{name}.csv")), generate::accounts_csv(&options)).unwrap();
+        fs::write(stamp, made).unwrap();
+        tree
+    }
+
+    fn throughput(&self) {
+        let ordinary = |_: &mut Options| {};
+        self.compare("mixed, sampled", "mixed", ordinary, Thinning::Usual);
+        self.compare("mixed, nothing sampled", "mixed", ordinary, Thinning::None);
+        if self.wanted("recorded") {
+            match self.recorded() {
+                Some(tree) => self.compare_tree("recorded, sampled", &tree, Thinning::Usual),
+                None => println!("{:<34} skipped: no corpus (TRAILSHIP_CORPUS)", "recorded"),
+            }
+        }
+        let small = |options: &mut Options| {
+            options.file_bytes = None;
+            options.records_per_file = Some(20);
+            options.bytes /= 8;
+        };
+        self.compare("files of 20 records, sampled", "twenty", small, Thinning::Usual);
+        for fresh in [0, 1, 20] {
+            let keys = |options: &mut Options| {
+                options.fresh_keys = fresh;
+                options.large = 0.0;
+                options.rare = false;
+                options.bytes /= 4;
+            };
+            self.compare(
+                &format!("{fresh} fresh keys, sampled"),
+                &format!("fresh-{fresh}"),
+                keys,
+                Thinning::Usual,
+            );
+        }
+    }
+
+    fn compare(&self, case: &str, name: &str, change: impl FnOnce(&mut Options), thinning: Thinning) {
+        if self.wanted(case) {
+            let tree = self.tree(name, change);
+            self.compare_tree(case, &tree, thinning);
+        }
+    }
+
+    fn compare_tree(&self, case: &str, tree: &Path, thinning: Thinning) {
+        let (mut floors, mut jobs, mut peak) = (Vec::new(), Vec::new(), 0);
+        let (mut facts, mut expected) = ((0, 0), None);
+        // The first pair warms the page cache and is not counted.
+        for run in 0..=self.runs {
+            let (floor, counted) = self.floor(tree, 1);
+            let (job, output) = self.job(tree, thinning, 1, "");
+            let digest = digest(&output);
+            assert_eq!(*expected.get_or_insert(digest), digest, "{case}: the output differs from run to run");
+            fs::remove_dir_all(output).unwrap();
+            facts = counted;
+            if run > 0 {
+                floors.push(floor.cpu);
+                jobs.push(job.cpu);
+                peak = peak.max(job.peak_kib);
+            }
+        }
+        let (floor, job) = (median(&mut floors), median(&mut jobs));
+        let speed = |cpu: f64| facts.1 as f64 / MB / cpu;
+        let kept = expected.map_or(0, |(lines, _)| lines);
+        println!(
+            "{case:<34} {:>9.0} {:>9.0} {:>7.2}  {:>9} {:>7.1}%  {}",
+            speed(floor),
+            speed(job),
+            floor / job,
+            facts.0,
+            kept as f64 * 100.0 / facts.0 as f64,
+            peak / 1024
+        );
+    }
+
+    /// Two workers against one, wall time, beside the floor's own scaling.
+    fn scaling(&self) {
+        if !self.wanted("scaling") || std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+            return;
+        }
+        let tree = self.tree("mixed", |_| {});
+        let (mut floors, mut jobs) = (Vec::new(), Vec::new());
+        for _ in 0..self.runs {
+            let floor = self.floor(&tree, 1).0.wall / self.floor(&tree, 2).0.wall;
+            let job =
+                self.job(&tree, Thinning::Hard, 1, "").0.wall / self.job(&tree, Thinning::Hard, 2, "").0.wall;
+            floors.push(floor);
+            jobs.push(job);
+        }
+        let (floor, job) = (median(&mut floors), median(&mut jobs));
+        println!(
+            "\nscaling, two workers against one: job {job:.2} x, floor {floor:.2} x, job / floor {:.2}",
+            job / floor
+        );
+    }
+
+    fn memory(&self) {
+        if self.wanted("16 workers") {
+            let tree = self.tree("mixed", |_| {});
+            let (cost, output) = self.job(&tree, Thinning::Usual, 16, "");
+            fs::remove_dir_all(output).unwrap();
+            println!("peak memory, 16 workers, budget 256 MiB: {} MiB", cost.peak_kib / 1024);
+        }
+        if self.wanted("one object of 1 GiB") {
+            let large = |options: &mut Options| {
+                options.bytes = 1 << 30;
+                options.file_bytes = Some(1 << 30);
+                options.accounts = 1;
+                options.regions = 1;
+            };
+            let tree = self.tree("gibibyte", large);
+            let (cost, output) = self.job(&tree, Thinning::Usual, 2, "");
+            fs::remove_dir_all(output).unwrap();
+            println!("peak memory, one object of 1 GiB, budget 256 MiB: {} MiB", cost.peak_kib / 1024);
+        }
+    }
+
+    fn latency(&self) {
+        if !self.wanted("latency") {
+            return;
+        }
+        let tree = self.tree("hundred", |options| {
+            options.bytes = 150_000;
+            options.file_bytes = None;
+            options.records_per_file = Some(100);
+            options.accounts = 1;
+            options.regions = 1;
+        });
+        let file = floor::files(&tree).into_iter().next().unwrap();
+        let data = self.folder.join("data");
+        let config = self.folder.join("latency.toml");
+        fs::write(
+            &config,
+            format!("data_dir = {data:?}\n[sources.one]\ntype = \"files\"\npath = {file:?}\n"),
+        )
+        .unwrap();
+        let mut times = Vec::new();
+        for _ in 0..=self.runs {
+            let _ = fs::remove_dir_all(&data);
+            let start = Instant::now();
+            let mut command = Command::new(BINARY);
+            command.args(["run", "--once", "-c"]).arg(&config);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            times.push(start.elapsed().as_secs_f64());
+            assert!(line.starts_with('{'));
+            child.wait().unwrap();
+        }
+        times.remove(0);
+        println!("start to first byte on stdout: {:.0} ms", median(&mut times) * 1000.0);
+    }
+
+    /// Following a tree where nothing happens.
+    fn idle(&self) {
+        if !self.wanted("idle") {
+            return;
+        }
+        let tree = self.tree("idle", |options| {
+            options.records_per_file = Some(1);
+            options.file_bytes = None;
+            options.bytes = 15_500_000;
+        });
+        let files = floor::files(&tree).len();
+        let (data, output) = (self.folder.join("data"), self.folder.join("output"));
+        for old in [&data, &output] {
+            let _ = fs::remove_dir_all(old);
+        }
+        let config = self.config(&tree, &data, &output, Thinning::Usual, 2, "");
+        let run =
+            Command::new(BINARY).args(["run", "--once", "-c"]).arg(&config).stderr(Stdio::null()).status();
+        assert!(run.unwrap().success());
+        let mut child =
+            Command::new(BINARY).args(["run", "-c"]).arg(&config).stderr(Stdio::null()).spawn().unwrap();
+        // Time to look through the tree once; what follows is idleness.
+        std::thread::sleep(Duration::from_secs(5));
+        let before = cpu_of(&child);
+        std::thread::sleep(Duration::from_secs(60));
+        let used = cpu_of(&child) - before;
+        let resident = status(&child, "VmRSS:");
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(child.id() as i32),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+        child.wait().unwrap();
+        println!(
+            "idle, following {files} shipped files for 60 s: {resident} KiB resident, {:.0} ms CPU",
+            used * 1000.0
+        );
+    }
+
+    fn floor(&self, tree: &Path, threads: usize) -> (Cost, (u64, u64)) {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("floor").arg(tree).arg(threads.to_string()).stdout(Stdio::piped());
+        let (cost, said) = measure(command);
+        let mut numbers = said.split_whitespace().map(|number| number.parse().unwrap());
+        (cost, (numbers.next().unwrap(), numbers.next().unwrap()))
+    }
+
+    /// Runs the job on a tree into a new folder.
+    fn job(&self, tree: &Path, thinning: Thinning, workers: usize, more: &str) -> (Cost, PathBuf) {
+        let (data, output) = (self.folder.join("data"), self.folder.join("output"));
+        for old in [&data, &output] {
+            let _ = fs::remove_dir_all(old);
+        }
+        let config = self.config(tree, &data, &output, thinning, workers, more);
+        let mut command = Command::new(BINARY);
+        command.args(["run", "--once", "-c"]).arg(config).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        (measure(command).0, output)
+    }
+
+    fn config(
+        &self,
+        tree: &Path,
+        data: &Path,
+        output: &Path,
+        thinning: Thinning,
+        workers: usize,
+        more: &str,
+    ) -> PathBuf {
+        let mut text = format!("data_dir = {data:?}\nworkers = {workers}\n{more}\n");
+        if thinning == Thinning::Hard {
+            text += "[protect]\nexcept = [\"errors\", \"sts\", \"writes\", \"root\", \"signin\", \"access_denied\"]\n";
+        }
+        let accounts = tree.with_extension("csv");
+        write!(
+            text,
+            r#"
+[sources.trail]
+type = "files"
+path = {tree:?}
+[transforms.accounts]
+type = "account_tags"
+file = {accounts:?}
+tags = ["env", "owner"]
+[transforms.environment]
+type = "environment"
+default = "unknown"
+[[transforms.environment.rules]]
+set = "prod"
+match = {{ tags = {{ env = ["prod", "production"] }} }}
+[[transforms.environment.rules]]
+set = "sandbox"
+match = {{ name = [{{ wildcard = "*sandbox*" }}] }}
+[transforms.signals]
+type = "signals"
+"#
+        )
+        .unwrap();
+        text += match thinning {
+            Thinning::Usual => {
+                r#"[transforms.data]
+type = "sample"
+match = { eventCategory = ["Data"], readOnly = [true] }
+keep_one_in = 50
+[transforms.reads]
+type = "sample"
+match = { eventCategory = ["Management"], readOnly = [true] }
+keep_one_in = 10
+"#
+            }
+            Thinning::None => "",
+            Thinning::Hard => "[transforms.all]\ntype = \"sample\"\nkeep_one_in = 1000\n",
+        };
+        let path = output.join("{date}.ndjson");
+        write!(
+            text,
+            "[transforms.flat]\ntype = \"flatten\"\n[sinks.out]\ntype = \"file\"\npath = {path:?}\n"
+        )
+        .unwrap();
+        let config = self.folder.join("job.toml");
+        fs::write(&config, text).unwrap();
+        config
+    }
+
+    /// A tree of recorded records, shuffled and repeated.
+    fn recorded(&self) -> Option<PathBuf> {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+        let corpus = std::env::var_os("TRAILSHIP_CORPUS").map_or(beside, PathBuf::from);
+        let mut records = recorded_records(&corpus);
+        if records.is_empty() {
+            return None;
+        }
+        let tree = self.folder.join("recorded");
+        let stamp = self.folder.join("recorded.options");
+        let made = format!("{} {}", records.len(), self.bytes);
+        if fs::read_to_string(&stamp).is_ok_and(|text| text == made) {
+            return Some(tree);
+        }
+        let _ = fs::remove_dir_all(&tree);
+        let folder = tree.join("AWSLogs/111122223333/CloudTrail/us-east-1/2026/01/15");
+        fs::create_dir_all(&folder).unwrap();
+        let mut seed = 88_172_645_463_325_252_u64;
+        let (mut written, mut number) = (0, 0);
+        while written < self.bytes / 4 {
+            let mut body = String::from("{\"Records\":[");
+            while body.len() < 1_500_000 {
+                for at in (1..records.len()).rev() {
+                    seed ^= seed << 13;
+                    seed ^= seed >> 7;
+                    seed ^= seed << 17;
+                    records.swap(at, seed as usize % (at + 1));
+                }
+                for record in &records {
+                    if body.len() > 12 {
+                        body.push(',');
+                    }
+                    body.push_str(record);
+                    if body.len() >= 1_500_000 {
+                        break;
+                    }
+                }
+            }
+            body.push_str("]}");
+            written += body.len() as u64;
+            let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::new(6).unwrap());
+            let mut stored = vec![0; compressor.gzip_compress_bound(body.len())];
+            let length = compressor.gzip_compress(body.as_bytes(), &mut stored).unwrap();
+            fs::write(
+                folder.join(format!("111122223333_CloudTrail_us-east-1_20260115T0000Z_{number:016}.json.gz")),
+                &stored[..length],
+            )
+            .unwrap();
+            number += 1;
+        }
+        fs::write(tree.with_extension("csv"), "account_id,name,env\n111122223333,recorded,prod\n").unwrap();
+        fs::write(stamp, made).unwrap();
+        Some(tree)
+    }
+}
+
+/// Whole records of the corpus, as they were written; what is indented is taken as it is.
+fn recorded_records(corpus: &Path) -> Vec<String> {
+    let mut records = Vec::new();
+    for part in ["trail", "records/stratus", "records/traildiscover", "records/splunk", "records/opensearch"]
+    {
+        for entry in walkdir::WalkDir::new(corpus.join(part)).sort_by_file_name().into_iter().flatten() {
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            let stored = fs::read(entry.path()).unwrap();
+            let mut text = String::new();
+            if stored.starts_with(&[0x1f, 0x8b]) {
+                let _ = std::io::Read::read_to_string(
+                    &mut flate2::read::MultiGzDecoder::new(&stored[..]),
+                    &mut text,
+                );
+            } else {
+                text = String::from_utf8_lossy(&stored).into_owned();
+            }
+            for value in serde_json::Deserializer::from_str(&text)
+                .into_iter::<&serde_json::value::RawValue>()
+                .flatten()
+            {
+                collect(value.get(), &mut records);
+            }
+        }
+    }
+    records
+}
+
+fn collect(text: &str, records: &mut Vec<String>) {
+    use serde_json::value::RawValue;
+    if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(text) {
+        list.iter().for_each(|item| collect(item.get(), records));
+    } else if let Ok(fields) = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(text) {
+        if let Some(list) = fields.get("Records") {
+            collect(list.get(), records);
+        } else if fields.contains_key("eventName") && fields.contains_key("eventSource") {
+            records.push(text.to_owned());
+        }
+    }
+}
+
+/// Runs a command to its end; its CPU time, its wall time, its peak memory, and what it said.
+fn measure(mut command: Command) -> (Cost, String) {
+    let before = children_cpu();
+    let start = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut stdout, &mut said).unwrap();
+        said
+    });
+    let mut peak_kib = 0;
+    let status = loop {
+        peak_kib = peak_kib.max(status(&child, "VmHWM:"));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let wall = start.elapsed().as_secs_f64();
+    assert!(status.success(), "{command:?}: {status}");
+    (Cost { cpu: children_cpu() - before, wall, peak_kib }, reader.join().unwrap())
+}
+
+fn children_cpu() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
+}
+
+/// A line of a process's status, KiB; 0 when it is gone.
+fn status(child: &Child, line: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let found = text.lines().find_map(|text| text.strip_prefix(line));
+    found.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// CPU seconds of a running process, all threads, from the scheduler's own count.
+fn cpu_of(child: &Child) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let nanos = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        text.split_whitespace().next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    tasks.flatten().map(nanos).sum::<f64>() / 1e9
+}
+
+/// Lines, and the sum of their SHA-256: the same whatever their order.
+fn digest(output: &Path) -> (u64, [u64; 4]) {
+    let (mut lines, mut sum) = (0, [0_u64; 4]);
+    for file in floor::files(output) {
+        let mut reader = BufReader::with_capacity(1 << 20, fs::File::open(file).unwrap());
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).unwrap() > 0 {
+            for (part, bytes) in sum.iter_mut().zip(Sha256::digest(&line).chunks_exact(8)) {
+                *part = part.wrapping_add(u64::from_le_bytes(bytes.try_into().unwrap()));
+            }
+            lines += 1;
+            line.clear();
+        }
+    }
+    let _ = std::io::stdout().flush();
+    (lines, sum)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
