@@ -17,6 +17,7 @@ pub mod protect;
 pub mod scan;
 pub mod slots;
 
+mod block;
 mod gap;
 mod hits;
 mod shape;

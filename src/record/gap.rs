@@ -197,7 +197,7 @@ impl Reader<'_> {
             return Err(self.invalid("expected a key"));
         }
         let start = self.at + 1;
-        let found = string::read(self.buffer, start)?;
+        let found = string::read(self.buffer, start, start)?;
         let end = found.end - 1;
         if found.high {
             string::check_utf8(self.buffer, start, end)?;

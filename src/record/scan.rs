@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::block::{BLOCK, Block, block, equal, special};
 use super::gap::Gap;
 use super::hits::{Hits, SlotTable};
 use super::path::{PathId, Paths};
-use super::shape::{BLOCK, Edge, NONE, Shapes, Way, block, special};
+use super::shape::{Edge, NONE, Shapes, Way};
 use super::slots::SlotTree;
 use super::{EdgeId, Leaf, SlotId, Slots, string};
-use wide::u8x32;
 
 /// How a scan of one record ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,81 +147,81 @@ impl Scanner {
 
     /// The fast road: follows learned edges until one is missing. `FAR`: among the far elements of arrays, where a
     /// state stands for many paths and the true one is kept beside it.
+    ///
+    /// It stops a block before the buffer's end: the slow road goes on from there.
     fn run<const FAR: bool>(&mut self, buffer: &[u8], state: &mut State) -> Exit {
         let State { mut at, path: mut place } = *state;
         let Some(mut path) = self.paths.twin(place) else { return Exit::Unknown };
         let exit = 'leaf: loop {
-            let text = u8x32::new(block(buffer, at));
+            let Some(text) = block(buffer, at) else { break Exit::Unknown };
             let mut before = NONE;
             let mut edge = self.shapes.head(path);
-            while let Some(hot) = self.shapes.hot.get(edge as usize) {
+            loop {
+                let Some(hot) = self.shapes.hot.get_mut(edge as usize) else { break 'leaf Exit::Unknown };
                 let next = hot.next;
-                let same = text.simd_eq(u8x32::new(hot.text)).to_bitmask();
-                let (len, target, slot, odd) = (hot.len as usize, PathId(hot.target), hot.slot, hot.odd);
-                let (pops, advance) = (hot.pops, hot.advance);
-                if same & hot.mask == hot.mask && (len <= BLOCK || self.shapes.rest_matches(edge, buffer, at))
+                let len = hot.len as usize;
+                if equal(text, &hot.text) & hot.mask == hot.mask
+                    && (len <= BLOCK || self.shapes.rows.starts(edge, buffer.get(at..).unwrap_or_default()))
                 {
+                    let (target, slot, odd) = (PathId(hot.target), hot.slot, hot.odd);
+                    let (pops, advance) = (hot.pops, hot.advance);
+                    hot.uses = hot.uses.wrapping_add(1);
                     let start = at + len;
                     if odd && target == PathId::ROOT {
-                        self.count(path, before, edge);
+                        if before != NONE {
+                            self.shapes.promote(path, before, edge);
+                        }
                         break 'leaf Exit::Tail { edge: EdgeId(edge), end: start };
                     }
-                    match value(buffer, start) {
+                    let Some(first) = block(buffer, start) else { break 'leaf Exit::Unknown };
+                    let found = if first[0] == b'"' {
+                        string_end(buffer, start, first)
+                    } else {
+                        self.other_end(buffer, start, target)
+                    };
+                    match found {
                         Ok(end) => {
-                            if matches!(buffer.get(start), Some(b'{' | b'[')) {
-                                if self.too_deep(target) {
-                                    break 'leaf Exit::Ended(Scan::Invalid { at: start, reason: TOO_DEEP });
-                                }
-                                self.blanks |= end - start > 2;
+                            if before != NONE {
+                                self.shapes.promote(path, before, edge);
                             }
-                            if self.leaves.len() >= self.limits.leaves {
-                                break 'leaf Exit::Unknown;
-                            }
-                            self.count(path, before, edge);
-                            at = end;
+                            let mut id = EdgeId(edge);
                             path = target;
                             if FAR {
                                 place = self.paths.follow(place, target, pops, advance);
-                                let id = self.shapes.placed(edge, target, place);
-                                self.push(id, start, end, slot);
-                                if !odd {
-                                    break 'leaf Exit::Switch;
-                                }
+                                id = self.shapes.placed(edge, target, place);
                             } else {
                                 place = target;
-                                self.push(EdgeId(edge), start, end, slot);
-                                if odd {
-                                    break 'leaf Exit::Switch;
-                                }
+                            }
+                            self.push(id, start, end, slot);
+                            at = end;
+                            if odd != FAR || self.leaves.len() >= self.limits.leaves {
+                                break 'leaf Exit::Switch;
                             }
                             continue 'leaf;
                         }
-                        Err(Some(scan)) => break 'leaf Exit::Ended(scan),
                         Err(None) => {}
+                        Err(Some(scan)) => break 'leaf Exit::Ended(scan),
                     }
                 }
                 before = edge;
                 edge = next;
             }
-            break Exit::Unknown;
         };
         *state = State { at, path: place };
         exit
     }
 
-    /// Counts a use; chains stay sorted by use.
-    #[inline(always)]
-    fn count(&mut self, path: PathId, before: u32, edge: u32) {
-        if let Some(hot) = self.shapes.hot.get_mut(edge as usize) {
-            hot.uses = hot.uses.wrapping_add(1);
+    /// Where a value that is no string ends; `Err(None)`: no leaf starts here.
+    #[inline(never)]
+    fn other_end(&mut self, buffer: &[u8], at: usize, path: PathId) -> Result<usize, Option<Scan>> {
+        let end = other_value(buffer, at)?;
+        if let Some(b'{' | b'[') = buffer.get(at) {
+            if self.paths.depth(path) >= self.limits.depth {
+                return Err(Some(Scan::Invalid { at, reason: TOO_DEEP }));
+            }
+            self.blanks |= end - at > 2;
         }
-        if before != NONE {
-            self.shapes.promote(path, before, edge);
-        }
-    }
-
-    fn too_deep(&self, path: PathId) -> bool {
-        self.paths.depth(path) >= self.limits.depth
+        Ok(end)
     }
 
     #[inline(always)]
@@ -253,7 +253,11 @@ impl Scanner {
         let end = if gap.tail {
             start
         } else {
-            match value(buffer, start) {
+            let found = match buffer.get(start) {
+                Some(b'"') => long_string(buffer, start, start + 1),
+                _ => other_value(buffer, start),
+            };
+            match found {
                 Ok(end) => end,
                 Err(scan) => return Exit::Ended(scan.unwrap_or(Scan::Incomplete)),
             }
@@ -375,37 +379,35 @@ impl Scanner {
 const LEARNED: usize = 1024;
 const TOO_DEEP: &str = "nested deeper than 128";
 
-/// Where the value ends that starts at `at`; `Err(None)`: no leaf starts here.
+/// Where the string ends that starts at `at`, with this block.
 #[inline(always)]
-fn value(buffer: &[u8], at: usize) -> Result<usize, Option<Scan>> {
-    let bytes = block(buffer, at);
-    let [first, ..] = bytes;
-    if first == b'"' {
-        let mask = special(bytes) & !1;
-        let end = at + mask.trailing_zeros() as usize;
-        if mask != 0 && buffer.get(end) == Some(&b'"') {
-            return Ok(end + 1);
-        }
-        return long_string(buffer, at);
+fn string_end(buffer: &[u8], at: usize, block: &Block) -> Result<usize, Option<Scan>> {
+    let mask = special(block) & !1;
+    if mask == 0 {
+        return long_string(buffer, at, at + BLOCK);
     }
-    other_value(buffer, at, first)
+    let end = mask.trailing_zeros() as usize;
+    if block[end % BLOCK] == b'"' {
+        return Ok(at + end + 1);
+    }
+    long_string(buffer, at, at + end)
 }
 
+/// Where the string ends that starts at `at` and is plain up to `plain`.
 #[inline(never)]
-fn long_string(buffer: &[u8], at: usize) -> Result<usize, Option<Scan>> {
-    let found = string::read(buffer, at + 1)?;
+fn long_string(buffer: &[u8], at: usize, plain: usize) -> Result<usize, Option<Scan>> {
+    let found = string::read(buffer, at + 1, plain)?;
     if found.high {
         string::check_utf8(buffer, at + 1, found.end - 1)?;
     }
     Ok(found.end)
 }
 
-#[inline(never)]
-fn other_value(buffer: &[u8], at: usize, first: u8) -> Result<usize, Option<Scan>> {
-    match first {
-        b't' | b'f' | b'n' => Ok(string::word(buffer, at)?),
-        b'-' | b'0'..=b'9' => Ok(string::number(buffer, at)?),
-        b'{' | b'[' => string::empty(buffer, at).ok_or(None),
+fn other_value(buffer: &[u8], at: usize) -> Result<usize, Option<Scan>> {
+    match buffer.get(at) {
+        Some(b't' | b'f' | b'n') => Ok(string::word(buffer, at)?),
+        Some(b'-' | b'0'..=b'9') => Ok(string::number(buffer, at)?),
+        Some(b'{' | b'[') => string::empty(buffer, at).ok_or(None),
         _ => Err(None),
     }
 }

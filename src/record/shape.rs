@@ -6,15 +6,13 @@
 use std::hash::BuildHasher;
 
 use foldhash::{HashMap, HashMapExt, fast::RandomState};
-use wide::u8x32;
 
+use super::block::{BLOCK, Block};
 use super::path::PathId;
 use super::{EdgeId, Mark};
 
 /// Ends a chain.
 pub(super) const NONE: u32 = u32::MAX;
-/// Bytes of an edge's text that are compared at once.
-pub(super) const BLOCK: usize = 32;
 /// Edges of one state that are tried one after the other.
 const CHAIN: u32 = 12;
 /// Groups of places for what was met once: few, so that little is forgotten by chance and much by age.
@@ -27,7 +25,7 @@ const GROUP: usize = 4;
 #[repr(align(64))]
 pub(super) struct Hot {
     /// The first [`BLOCK`] bytes, then zeros.
-    pub(super) text: [u8; BLOCK],
+    pub(super) text: Block,
     /// One bit for each byte of `text` that counts.
     pub(super) mask: u32,
     /// Length of the whole text in bytes.
@@ -100,6 +98,12 @@ pub(super) struct Way {
 }
 
 impl Rows {
+    /// Whether the whole text of an edge stands at the start of `rest`: for texts longer than a block.
+    #[inline(never)]
+    pub(super) fn starts(&self, edge: u32, rest: &[u8]) -> bool {
+        rest.starts_with(self.get(edge).text)
+    }
+
     fn get(&self, at: u32) -> Edge<'_> {
         const NOTHING: Row = Row {
             path: PathId::ROOT,
@@ -160,7 +164,7 @@ pub(super) struct Shapes {
     pub(super) hot: Vec<Hot>,
     /// By lasting path: the first edge of its chain.
     pub(super) heads: Vec<u32>,
-    rows: Rows,
+    pub(super) rows: Rows,
     temporary: Rows,
     by_hash: HashMap<u64, u32>,
     /// Fingerprints of what was met once.
@@ -218,14 +222,6 @@ impl Shapes {
         }
         let row = self.temporary.rows.get((id.0 & !EdgeId::TEMPORARY) as usize)?;
         (row.link != NONE).then_some(EdgeId(row.link))
-    }
-
-    /// The bytes of an edge's text beyond the first [`BLOCK`].
-    #[cold]
-    #[inline(never)]
-    pub(super) fn rest_matches(&self, edge: u32, buffer: &[u8], at: usize) -> bool {
-        let text = self.rows.get(edge).text;
-        buffer.get(at..at + text.len()) == Some(text)
     }
 
     /// The head of the chain of a state.
@@ -392,36 +388,6 @@ impl Shapes {
             hot.next = at;
         }
     }
-}
-
-/// The block of 32 bytes at `at`; zeros stand for what is beyond the buffer.
-#[inline(always)]
-pub(super) fn block(buffer: &[u8], at: usize) -> [u8; BLOCK] {
-    match buffer.get(at..).and_then(|rest| rest.first_chunk()) {
-        Some(block) => *block,
-        None => last_block(buffer, at),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn last_block(buffer: &[u8], at: usize) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    for (to, &from) in block.iter_mut().zip(buffer.get(at..).unwrap_or_default()) {
-        *to = from;
-    }
-    block
-}
-
-/// One bit for each byte that ends a plain stretch of a string: quote, backslash, control character, high bit.
-#[inline(always)]
-pub(super) fn special(block: [u8; BLOCK]) -> u32 {
-    let bytes = u8x32::new(block);
-    let quote = bytes.simd_eq(u8x32::splat(b'"'));
-    let backslash = bytes.simd_eq(u8x32::splat(b'\\'));
-    let control = bytes.simd_eq(bytes.min(u8x32::splat(0x1f)));
-    // The mask takes each byte's top bit, so the bytes themselves add those that are not ASCII.
-    (quote | backslash | control | bytes).to_bitmask()
 }
 
 /// Tables are bounded far below 4 GiB, and so are the texts in them.

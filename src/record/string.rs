@@ -1,7 +1,7 @@
 //! The values: where a string, a number, a word or an empty container ends.
 
 use super::Scan;
-use super::shape::{block, special};
+use super::block::{BLOCK, block, last_block, special};
 
 /// Where a string ends and what was met in it.
 #[derive(Clone, Copy, Debug)]
@@ -14,18 +14,25 @@ pub(super) struct Found {
     pub(super) high: bool,
 }
 
-/// Reads a string from `at`, the byte after the opening quote.
+/// Reads a string from `at`, the byte after the opening quote; up to `plain` there is nothing special in it.
 ///
 /// # Errors
 ///
 /// [`Scan::Incomplete`] or [`Scan::Invalid`].
-pub(super) fn read(buffer: &[u8], at: usize) -> Result<Found, Scan> {
-    let mut found = Found { end: at, escaped: false, high: false };
+pub(super) fn read(buffer: &[u8], at: usize, plain: usize) -> Result<Found, Scan> {
+    let mut found = Found { end: plain, escaped: false, high: false };
     loop {
-        let bytes = block(buffer, found.end);
+        let last;
+        let bytes = match block(buffer, found.end) {
+            Some(bytes) => bytes,
+            None => {
+                last = last_block(buffer, found.end);
+                &last
+            }
+        };
         let mask = special(bytes);
         if mask == 0 {
-            found.end += bytes.len();
+            found.end += BLOCK;
             continue;
         }
         found.end += mask.trailing_zeros() as usize;
