@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use foldhash::{HashMap, HashMapExt, HashSet};
 use std::hash::BuildHasher;
 
-use super::compile::{Leaves, Program, Step, Tie, Verdict};
+use super::compile::{Leaves, Place, Program, Step, Tie, Verdict};
 
 /// Whether a choice of leaves exists for a pattern whose fields match one by one.
 pub(super) fn holds<L: Leaves>(program: &Program, record: &L, scratch: &mut Vec<u8>) -> bool {
@@ -24,7 +24,7 @@ pub(super) fn holds<L: Leaves>(program: &Program, record: &L, scratch: &mut Vec<
         for &(or, _) in &place.inside {
             search.last_or[or] = position;
         }
-        for tie in options.matching.iter().chain(&options.present).flatten() {
+        for tie in options.matching.all.iter().chain(&options.present.all).flatten() {
             search.last_array.insert(tie.array, position);
         }
     }
@@ -65,29 +65,67 @@ fn allowed<L: Leaves>(
 /// What one field may choose from.
 #[derive(Default)]
 struct Options {
-    /// Ties of each leaf that matches, different ones.
-    matching: Vec<Vec<Tie>>,
-    /// Ties of every leaf, where the field may be absent.
-    present: Vec<Vec<Tie>>,
+    /// The leaves that match.
+    matching: Ties,
+    /// Every leaf, where the field may be absent.
+    present: Ties,
     absent: bool,
 }
 
 impl Options {
-    fn of<L: Leaves>(place: &super::compile::Place, record: &L, scratch: &mut Vec<u8>) -> Options {
+    fn of<L: Leaves>(place: &Place, record: &L, scratch: &mut Vec<u8>) -> Options {
         let mut options = Options { absent: place.wanted.absent, ..Options::default() };
-        let (mut matching, mut present) = (HashSet::default(), HashSet::default());
         record.each(place.slot, &mut |leaf| {
-            let mut ties = Vec::new();
-            record.ties(leaf, &mut ties);
-            if options.absent && present.insert(ties.clone()) {
-                options.present.push(ties.clone());
-            }
-            if place.wanted.holds(record.text(leaf), scratch) && matching.insert(ties.clone()) {
-                options.matching.push(ties);
+            let holds = place.wanted.holds(record.text(leaf), scratch);
+            if holds || options.absent {
+                let mut ties = Vec::new();
+                record.ties(leaf, &mut ties);
+                if options.absent {
+                    options.present.add(&ties);
+                }
+                if holds {
+                    options.matching.add(&ties);
+                }
             }
             true
         });
         options
+    }
+}
+
+/// The different ties of some leaves, found by element: joining large arrays must not compare each with each.
+#[derive(Default)]
+struct Ties {
+    all: Vec<Vec<Tie>>,
+    known: HashSet<Vec<Tie>>,
+    /// Which of all stand inside an element.
+    inside: HashMap<Tie, Vec<usize>>,
+    /// How many of all stand inside an array.
+    counts: HashMap<u64, usize>,
+}
+
+impl Ties {
+    fn add(&mut self, ties: &[Tie]) {
+        if !self.known.insert(ties.to_vec()) {
+            return;
+        }
+        for tie in ties {
+            self.inside.entry(*tie).or_default().push(self.all.len());
+            *self.counts.entry(tie.array).or_default() += 1;
+        }
+        self.all.push(ties.to_vec());
+    }
+
+    /// Those that agree with what was chosen.
+    fn agreeing<'a>(&'a self, chosen: &'a [Tie]) -> impl Iterator<Item = &'a [Tie]> {
+        // Where all stand inside an array of which an element was chosen, only those inside that element can agree.
+        let bound = chosen.iter().filter(|tie| self.counts.get(&tie.array) == Some(&self.all.len()));
+        let few = bound
+            .map(|tie| self.inside.get(tie).map_or(&[] as &[usize], Vec::as_slice))
+            .min_by_key(|few| few.len());
+        let all = if few.is_some() { 0 } else { self.all.len() };
+        let found = few.unwrap_or_default().iter().copied().chain(0..all);
+        found.map(|at| self.all[at].as_slice()).filter(|ties| agree(chosen, ties))
     }
 }
 
@@ -137,21 +175,16 @@ impl Search<'_> {
     fn choose(&mut self, position: usize, chosen: &mut Vec<Tie>, alternatives: &[Vec<usize>]) -> bool {
         let options = std::mem::take(&mut self.options[position]);
         let before = chosen.len();
-        let absent = options.absent && !options.present.iter().any(|ties| agree(chosen, ties));
-        let found = (absent && self.go(position + 1, chosen, alternatives))
-            || options.matching.iter().any(|ties| {
-                if !agree(chosen, ties) {
-                    return false;
-                }
-                for tie in ties {
-                    if !chosen.contains(tie) {
-                        chosen.push(*tie);
-                    }
-                }
+        let absent = options.absent && options.present.agreeing(chosen).next().is_none();
+        let found = (absent && self.go(position + 1, chosen, alternatives)) || {
+            let so_far = chosen.clone();
+            options.matching.agreeing(&so_far).any(|ties| {
+                chosen.extend(ties.iter().filter(|tie| !so_far.contains(tie)));
                 let found = self.go(position + 1, chosen, alternatives);
                 chosen.truncate(before);
                 found
-            });
+            })
+        };
         self.options[position] = options;
         found
     }

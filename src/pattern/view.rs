@@ -204,4 +204,27 @@ mod tests {
         };
         assert_eq!(set.matches(&View::of(&record, "trailship"), &mut scratch), [0b1_1001]);
     }
+
+    #[test]
+    fn joining_large_arrays_takes_no_time_to_speak_of() {
+        let element = |number: u32| format!(r#"{{"t":"A","s":[{{"x":{number}}},{{"y":1}}],"n":{number}}}"#);
+        let elements: Vec<String> = (0..8_000).map(element).collect();
+        let text = format!(r#"{{"q":[{0}],"r":[{0}]}}"#, elements.join(","));
+        let of = |array: &str, number: u32| {
+            format!(r#""{array}":{{"t":["A"],"n":[{number}],"s":{{"x":[{number}],"y":[1,2]}}}}"#)
+        };
+        for (pattern, expected) in [
+            (format!("{{{},{}}}", of("q", 7_999), of("r", 7_998)), false),
+            (r#"{"q":{"t":["A"],"s":{"x":[7999]}},"r":{"t":["A"],"s":{"x":[7999]}}}"#.to_owned(), true),
+            (r#"{"q":{"t":["A"]},"r":{"t":["A"],"z":[{"exists":false}],"n":[7999]}}"#.to_owned(), true),
+            (r#"{"q":{"t":["A"]},"r":{"n":[{"exists":false}],"t":["A"],"$or":[{"s":{"x":[5]}},{"n":[5]}]}}"#.to_owned(), false),
+        ] {
+            let pattern = Pattern::parse_json(&pattern).unwrap();
+            let mut slots = Slots::default();
+            let set = PatternSet::compile(&[&pattern], &mut slots);
+            let mut scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
+            scanner.scan(text.as_bytes(), 0);
+            assert_eq!(set.any(&View::scanned(text.as_bytes(), &scanner), &mut MatchScratch::default()), expected, "{pattern:?}");
+        }
+    }
 }
