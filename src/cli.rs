@@ -9,6 +9,7 @@ mod console;
 mod generate;
 mod place;
 mod progress;
+mod run;
 mod text;
 
 use std::ffi::OsString;
@@ -85,6 +86,7 @@ enum Command {
     Cat(cat::Args),
     Check(check::Args),
     Generate(Box<generate::Args>),
+    Run(run::Args),
 }
 
 /// How a command ended.
@@ -151,6 +153,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
     let outcome = match args.command {
         Command::Cat(args) => cat::run(&args, &around),
         Command::Check(args) => check::run(&args, &around),
+        Command::Run(args) => run::run(&args, &around),
         Command::Generate(args) => generate::run(&args, &around),
     };
     around.log.finish();

@@ -40,7 +40,10 @@ fn golden(name: &str, directory: &Path, told: &str) {
 
 /// Generates a small tree below `trail`.
 fn tree(directory: &Path, more: &[&str]) {
-    let mut arguments = vec!["generate", "--bytes", "300 kB", "--accounts", "3", "--regions", "2"];
+    let mut arguments = vec!["generate", "--accounts", "3", "--regions", "2"];
+    if !more.contains(&"--bytes") {
+        arguments.extend(["--bytes", "300 kB"]);
+    }
     arguments.extend(more);
     let output = run(directory, &arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -49,7 +52,7 @@ fn tree(directory: &Path, more: &[&str]) {
 #[test]
 fn help_is_as_written_down_and_has_an_example() {
     let here = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 4] = [&[], &["cat"], &["check"], &["generate"]];
+    let commands: [&[&str]; 5] = [&[], &["cat"], &["check"], &["generate"], &["run"]];
     for command in commands {
         let mut arguments = command.to_vec();
         arguments.push("--help");
@@ -240,4 +243,50 @@ fn said(child: &mut Child) -> String {
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     said
+}
+
+/// A configuration that ships `trail` to a file.
+fn configure(directory: &Path, more: &str) {
+    let text = format!(
+        "data_dir = \"state\"\n[sources.trail]\ntype = \"files\"\npath = \"trail\"\n{more}\n[sinks.archive]\ntype = \"file\"\npath = \"out/{{account}}.ndjson\"\n"
+    );
+    fs::write(directory.join("trailship.toml"), text).unwrap();
+}
+
+#[test]
+fn run_once_ships_everything_and_says_so() {
+    let here = tempfile::tempdir().unwrap();
+    tree(here.path(), &[]);
+    configure(here.path(), "");
+    let output = run(here.path(), &["run", "--once"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+    let closing = text(&output.stderr).lines().last().unwrap().to_owned();
+    let closing: serde_json::Value = serde_json::from_str(&closing).unwrap();
+    let records = text(&run(here.path(), &["cat", "trail"]).stdout).lines().count();
+    assert_eq!(closing["delivered"], records);
+    assert_eq!(text(&run(here.path(), &["cat", "out"]).stdout).lines().count(), records);
+}
+
+#[test]
+fn run_without_a_sink_writes_to_standard_output_until_its_reader_leaves() {
+    let here = tempfile::tempdir().unwrap();
+    tree(here.path(), &["--bytes", "3 MB"]);
+    fs::write(
+        here.path().join("trailship.toml"),
+        "data_dir = \"state\"\n[sources.trail]\ntype = \"files\"\npath = \"trail\"\n",
+    )
+    .unwrap();
+    let mut child = trailship(here.path())
+        .arg("run")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert!(first.is_object());
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&mut child));
 }

@@ -1,0 +1,204 @@
+//! `run`: the pipelines of a configuration, until their sources end or somebody stops them.
+
+mod closing;
+mod signals;
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use super::place::ConfigArgs;
+use super::progress::Progress;
+use super::text::{bytes, count};
+use super::{Outcome, Surroundings};
+use crate::config::{Resolved, SinkConfig};
+use crate::pipeline::engine::{Engine, Options, Report, StartError, Stop};
+use crate::pipeline::line::Pipeline;
+use crate::telemetry::escaped;
+use signals::Signal;
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long the engine may take to give everything back after a second signal.
+const AT_ONCE: Duration = Duration::from_millis(500);
+/// Objects named at the end that could not be shipped; the others are counted.
+const NAMED: usize = 10;
+
+/// Runs the pipelines of a configuration
+///
+/// The first SIGTERM or SIGINT stops in order: what is in flight is written within `stop_deadline`, the rest is given
+/// back to its source. A second one ends at once.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  trailship run -c trailship.toml
+  trailship run --once && echo 'everything was shipped'")]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Ship what is there now, and end
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome> {
+    let resolved = args.config.read()?;
+    warn(&resolved, around);
+    let began = around.clock.now();
+    let (report, signal) = execute(&resolved, args.once, "shipping", around)?;
+    if !report.closed && (args.once || signal.is_some()) {
+        closing::say(&report, &resolved, around.clock.now().since(began), &around.console);
+    }
+    for address in report.unsettled.iter().take(NAMED) {
+        around.console.line(&escaped(&format!("not shipped yet, it may still be growing: {address}")));
+    }
+    if report.unsettled.len() > NAMED {
+        let more = count((report.unsettled.len() - NAMED) as u64);
+        around.console.line(&format!("{more} further objects were not shipped yet"));
+    }
+    for error in &report.errors {
+        around.console.line(&format!("error: {}", escaped(error)));
+    }
+    Ok(outcome(&report, signal))
+}
+
+/// Shows the warnings of a configuration: drawn for a person, as log lines elsewhere.
+fn warn(resolved: &Resolved, around: &Surroundings) {
+    if around.console.is_terminal() {
+        if !resolved.warnings.is_empty() {
+            around.console.block(&resolved.warnings.render(around.console.has_colour()));
+        }
+        return;
+    }
+    for warning in resolved.warnings.list() {
+        let before = resolved.document.text.get(..warning.span.start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        tracing::warn!(file = resolved.document.name, line, advice = warning.label, "{}", warning.message);
+    }
+}
+
+/// Runs a configuration to its end, with progress. Returns also the signal that stopped it.
+///
+/// # Errors
+/// It did not start.
+pub(super) fn execute(
+    resolved: &Resolved,
+    once: bool,
+    what: &'static str,
+    around: &Surroundings,
+) -> anyhow::Result<(Report, Option<Signal>)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("reactor")
+        .enable_all()
+        .build()
+        .context("starting the reactor")?;
+    let _inside = runtime.enter();
+    let engine = Engine::build(resolved, &Options { once, clock: around.clock.clone() }).map_err(
+        |error| match error {
+            StartError::Config(problems) => anyhow::Error::from(problems),
+            error @ StartError::Start(_) => anyhow::Error::from(error),
+        },
+    )?;
+    let pipelines = engine.pipelines().to_vec();
+    let bar = bar_is_welcome(resolved, once, around)
+        .then(|| Progress::new(what, None, &around.console, &around.clock));
+    let ended = runtime.block_on(async {
+        let stop = Arc::new(watch::Sender::new(Stop::No));
+        let signals = signals::watch(stop.clone()).context("listening to signals")?;
+        tracing::debug!(pipelines = pipelines.len(), "started");
+        let progress = bar.map(|progress| tokio::spawn(show(progress, pipelines)));
+        let mut now = stop.subscribe();
+        let report = tokio::select! {
+            report = Box::pin(engine.run(stop.subscribe())) => report,
+            () = async {
+                let _ = now.wait_for(|stop| *stop == Stop::Now).await;
+                tokio::time::sleep(AT_ONCE).await;
+            } => Report::default(),
+        };
+        if let Some(progress) = progress {
+            progress.abort();
+            let _ = progress.await;
+        }
+        anyhow::Ok((report, signals.first()))
+    });
+    // A thread that waits for standard input waits for ever.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Whether progress disturbs nobody: not where records are printed to the same terminal, nor in the log of a service.
+fn bar_is_welcome(resolved: &Resolved, once: bool, around: &Surroundings) -> bool {
+    let prints = resolved.sinks.iter().any(|sink| matches!(sink.config, SinkConfig::Stdout(_)));
+    if around.console.is_terminal() { !(prints && io::stdout().is_terminal()) } else { once }
+}
+
+/// Shows how far the pipelines are, until it is aborted.
+async fn show(mut progress: Progress, pipelines: Vec<Arc<Pipeline>>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let (mut read, mut size, mut rejected) = (0, 0, 0);
+        for totals in pipelines.iter().map(|pipeline| pipeline.totals()) {
+            read += totals.books.read;
+            size += totals.bytes;
+            rejected += closing::rejected(&totals.books);
+        }
+        progress.at(size, || {
+            let refused =
+                if rejected > 0 { format!(", {} rejected", count(rejected)) } else { String::new() };
+            format!("{} records, {}{refused}", count(read), bytes(size))
+        });
+    }
+}
+
+/// Says how a run ended.
+fn outcome(report: &Report, signal: Option<Signal>) -> Outcome {
+    if !report.errors.is_empty() {
+        return Outcome::Failed;
+    }
+    if report.closed {
+        return Outcome::Done;
+    }
+    match signal {
+        Some(_) if report.drained => Outcome::Done,
+        Some(Signal::Interrupt) => Outcome::Interrupted,
+        Some(Signal::Terminate) => Outcome::Terminated,
+        None if !report.drained || !report.unsettled.is_empty() => Outcome::Failed,
+        None if report.rejected() > 0 => Outcome::Rejected,
+        None => Outcome::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::books::Books;
+    use crate::pipeline::line::Totals;
+
+    #[test]
+    fn the_exit_code_says_how_it_ended() {
+        let drained = || Report { drained: true, ..Report::default() };
+        let refused = || {
+            let books = Books { read: 1, rejected: 1, ..Books::default() };
+            Report { pipelines: vec![("main".into(), Totals { books, ..Totals::default() })], ..drained() }
+        };
+        let (interrupt, terminate) = (Some(Signal::Interrupt), Some(Signal::Terminate));
+        for (report, signal, expected) in [
+            (drained(), None, 0),
+            (drained(), terminate, 0),
+            (Report::default(), terminate, 143),
+            (Report::default(), interrupt, 130),
+            (refused(), None, 3),
+            (refused(), terminate, 0),
+            (Report { unsettled: vec!["a".into()], ..refused() }, None, 1),
+            (Report { errors: vec!["a".into()], ..drained() }, None, 1),
+            (Report { closed: true, ..Report::default() }, None, 0),
+        ] {
+            assert_eq!(outcome(&report, signal).code(), expected, "{report:?} {signal:?}");
+        }
+    }
+}
