@@ -4,6 +4,11 @@
 //!
 //! `cargo bench --bench encode`; further arguments name the data sets to measure. Real records are measured where
 //! `TRAILSHIP_CORPUS` names a folder of them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark stops at the first thing that is wrong, and prints"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::flat::{Arrays, Flatten};
 use super::page::Page;
 use super::text::{breaks_lines, escape, strip};
 use super::tree::is_container;
-use crate::record::{EdgeId, Mark, PathId, Paths, Record, Segment};
+use crate::record::{EdgeId, PathId, Paths, Record, Segment};
 
 /// Bytes of learned texts; over this all that is learned is dropped and made again. (Plans and stamps are bounded by the
 /// scanner's tables.)
@@ -27,11 +27,13 @@ struct Plan {
     len: u16,
     mode: Mode,
     containers: Containers,
+    within: Within,
     /// The path whose name it writes, or [`NO_NAME`].
     name: u32,
 }
 
-const NO_NAME: u32 = u32::MAX;
+/// The root writes no name.
+const NO_NAME: u32 = PathId::ROOT.0;
 
 /// What to do with a leaf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,8 +86,6 @@ pub(crate) struct Fast {
     record: u32,
     /// How much of `text` is kept; the text of an edge that is met once stands behind, until the next one.
     kept: usize,
-    /// What the leaf before is written within, where its edge was met once.
-    within: Option<(usize, bool)>,
     /// Whether this record brought a plan to keep.
     learned: bool,
     /// Whether this record wrote a name whose path is temporary.
@@ -102,13 +102,19 @@ enum Turn {
     Compact,
 }
 
+/// The kept container a leaf is written within.
+#[derive(Clone, Copy, Debug, Default)]
+struct Within {
+    /// Names from the root to it; 0: there is none.
+    depth: u8,
+    /// Whether it is written as JSON text.
+    json: bool,
+}
+
 /// Where a path's value goes.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Names from the root to the value.
-    depth: usize,
-    /// The container it is written within, if any: how deep that stands, and whether as JSON text.
-    within: Option<(usize, bool)>,
+    within: Within,
     /// The path whose name is written: the container's, or its own.
     name: PathId,
     containers: Containers,
@@ -166,16 +172,16 @@ impl Fast {
         let buffer = record.buffer;
         let mut replaced = record.overlay.replaced.iter().peekable();
         let (mut run_start, mut run_end) = (record.span.start as usize, record.span.start as usize);
-        let mut from = None;
+        let mut before = None;
         for (position, leaf) in record.index.leaves().iter().enumerate() {
             let mut plan = self.plans.get(leaf.edge.0 as usize).copied().unwrap_or_default();
             if plan.mode == Mode::Unknown {
-                plan = self.plan(shape, record, from, leaf.edge)?;
+                plan = self.plan(shape, record, before, leaf.edge)?;
             }
             if plan.mode == Mode::Slow || !self.is_new_name(plan.name) {
                 return Err(Turn::Slow);
             }
-            from = Some(leaf.edge);
+            before = Some((leaf.edge, plan.within));
             let (start, end) = (leaf.start as usize, leaf.end as usize);
             let new = if EDITED {
                 replaced.next_if(|(at, _)| *at as usize == position).map(|(_, text)| text.as_ref())
@@ -207,7 +213,7 @@ impl Fast {
         let tail = record.index.tail();
         let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
         if plan.mode == Mode::Unknown {
-            plan = self.plan(shape, record, from, tail)?;
+            plan = self.plan(shape, record, before, tail)?;
         }
         page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
         if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(()) }
@@ -251,8 +257,8 @@ impl Fast {
     #[inline(always)]
     fn is_new_name(&mut self, name: u32) -> bool {
         match self.stamps.get_mut(name as usize) {
-            Some(stamp) => std::mem::replace(stamp, self.record) != self.record,
-            None => name == NO_NAME || self.is_new_name_slowly(name),
+            Some(stamp) => std::mem::replace(stamp, self.record) != self.record || name == NO_NAME,
+            None => self.is_new_name_slowly(name),
         }
     }
 
@@ -264,17 +270,20 @@ impl Fast {
         if at >= stamps.len() {
             stamps.resize(at + 1, 0);
         }
-        stamps.get_mut(at).is_some_and(|stamp| std::mem::replace(stamp, self.record) != self.record)
+        let is_new =
+            stamps.get_mut(at).is_some_and(|stamp| std::mem::replace(stamp, self.record) != self.record);
+        is_new || name == NO_NAME
     }
 
-    /// Makes the plan of an edge and keeps it where the edge is kept.
+    /// Makes the plan of an edge and keeps it where the edge is kept. `before`: the edge of the leaf before, and what
+    /// that leaf is written within.
     #[cold]
     #[inline(never)]
     fn plan(
         &mut self,
         shape: &Flatten,
         record: &Record<'_>,
-        from: Option<EdgeId>,
+        before: Option<(EdgeId, Within)>,
         to: EdgeId,
     ) -> Result<Plan, Turn> {
         if record.index.edge(to).has_newline && !self.compact {
@@ -283,13 +292,7 @@ impl Fast {
         let mut text = std::mem::take(&mut self.text);
         text.truncate(self.kept);
         let start = text.len();
-        let mut plan = match self.still_within(shape, record, from, to) {
-            Some(json) => {
-                self.piece(record.index.edge(to).text, json, &mut text);
-                self.within_plan(json)
-            }
-            None => self.made(shape, record, from, to, &mut text),
-        };
+        let mut plan = self.made(shape, record, before, to, &mut text);
         match (u32::try_from(start), u16::try_from(text.len() - start)) {
             (Ok(start), Ok(len)) => (plan.start, plan.len) = (start, len),
             _ => plan.mode = Mode::Slow,
@@ -311,79 +314,53 @@ impl Fast {
         Ok(plan)
     }
 
-    /// Whether a leaf whose edge is met once is within the same kept value as the leaf before; then whether as JSON text.
-    /// In long arrays all leaves are of this sort.
-    fn still_within(
-        &mut self,
-        shape: &Flatten,
-        record: &Record<'_>,
-        from: Option<EdgeId>,
-        to: EdgeId,
-    ) -> Option<bool> {
-        let (from, paths) = (from?, record.index.paths());
-        let before = record.index.edge(from).path;
-        if !to.is_temporary() {
-            return None;
-        }
-        if !from.is_temporary() {
-            self.within = place(shape, paths, before, &mut Vec::new()).within;
-        }
-        let (depth, json) = self.within?;
-        (closings(record.index.edge(to).marks) < paths.depth(before) - depth).then_some(json)
-    }
-
     fn made(
-        &mut self,
+        &self,
         shape: &Flatten,
         record: &Record<'_>,
-        from: Option<EdgeId>,
+        before: Option<(EdgeId, Within)>,
         to: EdgeId,
         text: &mut Vec<u8>,
     ) -> Plan {
-        let paths = record.index.paths();
-        let edge = record.index.edge(to);
-        let mut key = Vec::new();
-        let (start, closings) = (text.len(), closings(edge.marks));
-        if let Some(from) = from {
-            let before = place(shape, paths, record.index.edge(from).path, &mut key);
-            if let Some((depth, json)) = before.within {
-                let needed = before.depth - depth;
-                if closings < needed {
-                    self.piece(edge.text, json, text);
-                    return self.within_plan(json);
-                }
-                let end = needed
-                    .checked_sub(1)
-                    .and_then(|last| edge.marks.get(last))
-                    .map_or(0, |mark| mark.at as usize + 1);
-                self.piece(edge.text.get(..end).unwrap_or_default(), json, text);
-                if json {
-                    text.push(b'"');
-                }
+        let (start, paths, edge) = (text.len(), record.index.paths(), record.index.edge(to));
+        if let Some((from, within)) = before
+            && within.depth > 0
+        {
+            // What an edge ends it ends before it begins anything.
+            let closings = edge.marks.iter().take_while(|mark| matches!(mark.bracket, b'}' | b']')).count();
+            let needed = paths.depth(record.index.edge(from).path) - usize::from(within.depth);
+            if closings < needed {
+                self.piece(edge.text, within.json, text);
+                let mode = match (within.json, self.compact) {
+                    (true, _) => Mode::Inside,
+                    (false, true) => Mode::Look,
+                    (false, false) => Mode::Verbatim,
+                };
+                return Plan { mode, within, ..Plan::default() };
+            }
+            let last = needed.checked_sub(1).and_then(|last| edge.marks.get(last));
+            let end = last.map_or(0, |mark| mark.at as usize + 1);
+            self.piece(edge.text.get(..end).unwrap_or_default(), within.json, text);
+            if within.json {
+                text.push(b'"');
             }
         }
         if edge.path == PathId::ROOT {
-            return Plan { mode: Mode::Field, name: NO_NAME, ..Plan::default() };
+            return Plan { mode: Mode::Field, ..Plan::default() };
         }
-        let after = place(shape, paths, edge.path, &mut key);
-        if to.is_temporary() {
-            self.within = after.within;
-        }
-        text.push(if from.is_some() { b',' } else { b'{' });
-        text.push(b'"');
-        text.extend_from_slice(&key);
+        text.extend_from_slice(if before.is_some() { b",\"" } else { b"{\"" });
+        let after = place(shape, paths, edge.path, text);
         text.extend_from_slice(b"\":");
         let mut mode = if after.containers.is_plain() && !self.compact { Mode::Field } else { Mode::Look };
-        if let Some((depth, json)) = after.within {
-            let opened = (after.depth - depth)
-                .checked_sub(1)
-                .and_then(|inner| edge.marks.len().checked_sub(1 + inner));
-            let open = opened.and_then(|at| edge.marks.get(at)).map_or(0, |mark| mark.at as usize);
-            if json {
+        if after.within.depth > 0 {
+            let inner = paths.depth(edge.path) - usize::from(after.within.depth);
+            let mark = edge.marks.len().checked_sub(inner).and_then(|at| edge.marks.get(at));
+            let open = mark.map_or(0, |mark| mark.at as usize);
+            if after.within.json {
                 text.push(b'"');
                 mode = Mode::Inside;
             }
-            self.piece(edge.text.get(open..).unwrap_or_default(), json, text);
+            self.piece(edge.text.get(open..).unwrap_or_default(), after.within.json, text);
         }
         if mode == Mode::Field && text.get(start..) == Some(edge.text) {
             mode = Mode::Verbatim;
@@ -391,17 +368,13 @@ impl Fast {
         if after.slow {
             mode = Mode::Slow;
         }
-        Plan { mode, name: after.name.0, containers: after.containers, ..Plan::default() }
-    }
-
-    /// The plan of a leaf that is within the same kept value as the one before.
-    fn within_plan(&self, json: bool) -> Plan {
-        let mode = match (json, self.compact) {
-            (true, _) => Mode::Inside,
-            (false, true) => Mode::Look,
-            (false, false) => Mode::Verbatim,
-        };
-        Plan { mode, name: NO_NAME, ..Plan::default() }
+        Plan {
+            mode,
+            name: after.name.0,
+            containers: after.containers,
+            within: after.within,
+            ..Plan::default()
+        }
     }
 
     /// A part of an edge's text, as it is or as part of a JSON string.
@@ -422,11 +395,6 @@ impl Containers {
     }
 }
 
-/// How many containers an edge ends. (What it ends it ends before it begins another.)
-fn closings(marks: &[Mark]) -> usize {
-    marks.iter().take_while(|mark| matches!(mark.bracket, b'}' | b']')).count()
-}
-
 fn stripped<'t>(compact: bool, text: &'t [u8], scratch: &'t mut Vec<u8>) -> &'t [u8] {
     if !compact {
         return text;
@@ -435,11 +403,12 @@ fn stripped<'t>(compact: bool, text: &'t [u8], scratch: &'t mut Vec<u8>) -> &'t 
     scratch
 }
 
-/// Finds where a path's value goes, by the rules in their order; `key` becomes the key it is written under.
+/// Finds where a path's value goes, by the rules in their order, and appends the key it is written under.
 fn place(shape: &Flatten, paths: &Paths, path: PathId, key: &mut Vec<u8>) -> Place {
     let depth = paths.depth(path);
-    let mut place = Place { depth, within: None, name: path, containers: Containers::default(), slow: false };
-    key.clear();
+    let mut place =
+        Place { within: Within::default(), name: path, containers: Containers::default(), slow: false };
+    let start = key.len();
     let mut dotted = Vec::new();
     let mut segments = paths.segments(path).peekable();
     let mut at = 0;
@@ -459,7 +428,7 @@ fn place(shape: &Flatten, paths: &Paths, path: PathId, key: &mut Vec<u8>) -> Pla
             }
             Segment::Index(index) => key.extend_from_slice(index.to_string().as_bytes()),
         }
-        place.slow |= at > 1 && key.len() > shape.max_key;
+        place.slow |= at > 1 && key.len() - start > shape.max_key;
         let keeps = matches!(segment, Segment::Key(_)) && shape.keeps_json(&dotted);
         let json = |is_array: bool| match shape.arrays {
             _ if keeps => Some(true),
@@ -470,11 +439,12 @@ fn place(shape: &Flatten, paths: &Paths, path: PathId, key: &mut Vec<u8>) -> Pla
         match segments.peek() {
             Some(next) => {
                 let is_array = matches!(next, Segment::Index(_));
-                if is_array && shape.arrays == Arrays::Join && !keeps {
-                    place.slow = true;
-                }
+                place.slow |= is_array && shape.arrays == Arrays::Join && !keeps;
                 if let Some(json) = json(is_array) {
-                    place.within = Some((at, json));
+                    match u8::try_from(at) {
+                        Ok(depth) => place.within = Within { depth, json },
+                        Err(_) => place.slow = true,
+                    }
                     for _ in at..depth {
                         place.name = paths.parent(place.name);
                     }
@@ -490,7 +460,7 @@ fn place(shape: &Flatten, paths: &Paths, path: PathId, key: &mut Vec<u8>) -> Pla
             }
         }
     }
-    place.slow |= key.starts_with(shape.name.as_bytes());
+    place.slow |= key.get(start..).is_some_and(|key| key.starts_with(shape.name.as_bytes()));
     place
 }
 

@@ -41,13 +41,13 @@ impl Page {
         if length <= BLOCK
             && let (Some(block), Some(room)) = (block::<BLOCK>(source, start), self.room::<BLOCK>())
         {
-            *room = *block;
+            room.copy_from_slice(block);
             self.at += length;
-        } else if length <= 4 * BLOCK
+        } else if length <= 2 * BLOCK
             && let (Some(blocks), Some(room)) =
-                (block::<{ 4 * BLOCK }>(source, start), self.room::<{ 4 * BLOCK }>())
+                (block::<{ 2 * BLOCK }>(source, start), self.room::<{ 2 * BLOCK }>())
         {
-            *room = *blocks;
+            room.copy_from_slice(blocks);
             self.at += length;
         } else {
             self.write(source.get(start..end).unwrap_or_default());
