@@ -91,9 +91,8 @@ impl Encoder {
     }
 
     fn flat(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) {
-        match self.fast.members(shape, record) {
-            Some(members) => out.extend_from_slice(members),
-            None => return flat_plain(shape, record, out),
+        if !self.fast.members(shape, record, out) {
+            return flat_plain(shape, record, out);
         }
         out.extend_from_slice(self.texts.of(record.overlay, |overlay, out| added::flat(shape, overlay, out)));
         out.push(b'}');

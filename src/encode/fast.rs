@@ -8,10 +8,12 @@
 //! What is rare goes the slow and obvious road instead: names that could collide, keys over the limit, more leaves than
 //! fields, removed fields, joined arrays. Whether two fields have one name is seen by a stamp on each name's path.
 
+use foldhash::{HashSet, HashSetExt};
+
 use super::flat::{Arrays, Flatten};
 use super::page::Page;
 use super::text::{breaks_lines, escape, strip};
-use super::tree::is_container;
+use super::tree::{Node, is_container};
 use crate::record::{EdgeId, PathId, Paths, Record, Segment};
 
 /// Bytes of learned texts; over this all that is learned is dropped and made again. (Plans and stamps are bounded by the
@@ -81,16 +83,11 @@ pub(crate) struct Fast {
     text: Vec<u8>,
     /// By lasting path: the number of the last record that wrote its name.
     stamps: Vec<u32>,
-    /// The same for temporary paths.
-    temporary_stamps: Vec<u32>,
     record: u32,
     /// How much of `text` is kept; the text of an edge that is met once stands behind, until the next one.
     kept: usize,
-    /// Whether this record brought a plan to keep.
-    learned: bool,
     /// Whether this record wrote a name whose path is temporary.
     met_once: bool,
-    page: Page,
 }
 
 /// Why a record leaves the road.
@@ -122,8 +119,8 @@ struct Place {
 }
 
 impl Fast {
-    /// Writes the record's members, `{` first and no brace last. `None`: it has to go the slow road.
-    pub(crate) fn members(&mut self, shape: &Flatten, record: &Record<'_>) -> Option<&[u8]> {
+    /// Appends the record's members, `{` first and no brace last. `false`: it has to go the slow road; nothing is appended.
+    pub(crate) fn members(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
         let rare = shape.lossless
             || record.index.leaves().is_empty()
             || record.index.leaves().len() > shape.max_fields
@@ -131,27 +128,33 @@ impl Fast {
             || !record.overlay.removed.is_empty()
             || record.overlay.replaced.iter().any(|(_, text)| is_container(text));
         if rare {
-            return None;
+            return false;
         }
+        let own = record.span.of(record.buffer);
         // Without wide containers the edges tell whether the record spans lines.
         let ask = self.compact || record.index.has_wide_container();
-        let mut compact = ask && breaks_lines(record.span.of(record.buffer));
-        let mut page = std::mem::take(&mut self.page);
+        let mut compact = ask && breaks_lines(own);
+        let mut page = Page::take(out, own.len());
+        let start = page.at();
         let outcome = loop {
             self.begin(record.index.generation(), compact);
-            page.clear();
             let outcome = if record.overlay.replaced.is_empty() {
                 self.run::<false>(shape, record, &mut page)
             } else {
                 self.run::<true>(shape, record, &mut page)
             };
             match outcome {
+                Ok(()) => break !self.met_once || !has_key_twice(page.text(start)),
                 Err(Turn::Compact) if !compact => compact = true,
-                outcome => break outcome,
+                Err(_) => break false,
             }
+            page.cut(start);
         };
-        self.page = page;
-        outcome.is_ok().then(|| self.page.text())
+        if !outcome {
+            page.cut(start);
+        }
+        page.give(out);
+        outcome
     }
 
     fn begin(&mut self, generation: u64, compact: bool) {
@@ -159,7 +162,7 @@ impl Fast {
         if full || self.generation != generation || self.compact != compact {
             *self = Fast { generation, compact, ..Fast::default() };
         }
-        (self.learned, self.met_once) = (false, false);
+        self.met_once = false;
         self.record += 1;
     }
 
@@ -207,9 +210,6 @@ impl Fast {
             }
         }
         page.append(buffer, run_start, run_end);
-        if self.learned && self.met_once {
-            return Err(Turn::Slow); // one path may have had two ids
-        }
         let tail = record.index.tail();
         let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
         if plan.mode == Mode::Unknown {
@@ -258,21 +258,8 @@ impl Fast {
     fn is_new_name(&mut self, name: u32) -> bool {
         match self.stamps.get_mut(name as usize) {
             Some(stamp) => std::mem::replace(stamp, self.record) != self.record || name == NO_NAME,
-            None => self.is_new_name_slowly(name),
+            None => true,
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn is_new_name_slowly(&mut self, name: u32) -> bool {
-        let stamps = if name < PathId::TEMPORARY { &mut self.stamps } else { &mut self.temporary_stamps };
-        let at = (name & !PathId::TEMPORARY) as usize;
-        if at >= stamps.len() {
-            stamps.resize(at + 1, 0);
-        }
-        let is_new =
-            stamps.get_mut(at).is_some_and(|stamp| std::mem::replace(stamp, self.record) != self.record);
-        is_new || name == NO_NAME
     }
 
     /// Makes the plan of an edge and keeps it where the edge is kept. `before`: the edge of the leaf before, and what
@@ -298,11 +285,17 @@ impl Fast {
             _ => plan.mode = Mode::Slow,
         }
         self.text = text;
+        match plan.name as usize {
+            _ if PathId(plan.name).is_temporary() => {
+                self.met_once = true;
+                plan.name = NO_NAME;
+            }
+            name if name >= self.stamps.len() => self.stamps.resize(name + 1, 0),
+            _ => {}
+        }
         if to.is_temporary() {
-            self.met_once |= plan.name != NO_NAME && PathId(plan.name).is_temporary();
             return Ok(plan);
         }
-        self.learned = true;
         self.kept = self.text.len();
         let at = to.0 as usize;
         if at >= self.plans.len() {
@@ -401,6 +394,13 @@ fn stripped<'t>(compact: bool, text: &'t [u8], scratch: &'t mut Vec<u8>) -> &'t 
     }
     strip(text, scratch);
     scratch
+}
+
+/// Whether the flat object that `text` begins has one key twice. For records with paths that are not known by one number.
+fn has_key_twice(text: &[u8]) -> bool {
+    let Node::Object(members, _) = Node::read(text) else { return false };
+    let mut seen = HashSet::with_capacity(members.len());
+    !members.iter().all(|(key, _)| seen.insert(key))
 }
 
 /// Finds where a path's value goes, by the rules in their order, and appends the key it is written under.

@@ -1,19 +1,21 @@
-//! A page: memory that is written over and over, in whole blocks.
+//! A page: the end of an output buffer, written in whole blocks.
 //!
 //! A record is made of some sixty short pieces. Each is copied as a block of fixed size and cut to length, which needs
-//! no call; and because the page is the same from record to record, it stays near.
+//! no call; so the buffer is lengthened once for a record, and cut at its end.
 
 use wide::u8x32;
 
 use super::text::escape_byte;
 
-/// Bytes copied at once.
+/// Bytes looked at, and escaped, at once.
 const BLOCK: usize = 32;
-/// The page does not stay larger than this, bytes.
-const ROOM: usize = 256 * 1024;
+/// Bytes copied at once.
+const WIDE: usize = 64;
+/// What a page is lengthened by beyond need, bytes.
+const SPARE: usize = 512;
 
-/// Text in the making.
-#[derive(Debug, Default)]
+/// Text in the making: an output buffer that is longer than what is written.
+#[derive(Debug)]
 pub(crate) struct Page {
     /// Written up to `at`; the rest is of no meaning.
     bytes: Vec<u8>,
@@ -21,33 +23,43 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Begins anew.
-    pub(crate) fn clear(&mut self) {
-        self.at = 0;
-        if self.bytes.len() > ROOM {
-            self.bytes = Vec::new();
-        }
+    /// Takes an output buffer to write behind its end, about `expected` bytes.
+    pub(crate) fn take(out: &mut Vec<u8>, expected: usize) -> Page {
+        let mut bytes = std::mem::take(out);
+        let at = bytes.len();
+        bytes.resize(at + expected + SPARE, 0);
+        Page { bytes, at }
     }
 
-    /// What was written since.
-    pub(crate) fn text(&self) -> &[u8] {
-        self.bytes.get(..self.at).unwrap_or_default()
+    /// Gives the buffer back, with what was written.
+    pub(crate) fn give(mut self, out: &mut Vec<u8>) {
+        self.bytes.truncate(self.at);
+        *out = self.bytes;
+    }
+
+    /// Where the next byte goes.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What was written from here on.
+    pub(crate) fn text(&self, start: usize) -> &[u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Takes back what was written from here on.
+    pub(crate) fn cut(&mut self, at: usize) {
+        self.at = self.at.min(at);
     }
 
     /// Writes `source[start..end]`.
     #[inline(always)]
     pub(crate) fn append(&mut self, source: &[u8], start: usize, end: usize) {
         let length = end.wrapping_sub(start);
-        if length <= BLOCK
-            && let (Some(block), Some(room)) = (block::<BLOCK>(source, start), self.room::<BLOCK>())
+        if length <= WIDE
+            && let (Some(block), Some(room)) = (block::<WIDE>(source, start), self.room::<WIDE>())
         {
             room.copy_from_slice(block);
-            self.at += length;
-        } else if length <= 2 * BLOCK
-            && let (Some(blocks), Some(room)) =
-                (block::<{ 2 * BLOCK }>(source, start), self.room::<{ 2 * BLOCK }>())
-        {
-            room.copy_from_slice(blocks);
             self.at += length;
         } else {
             self.write(source.get(start..end).unwrap_or_default());
@@ -71,7 +83,7 @@ impl Page {
     pub(crate) fn write(&mut self, text: &[u8]) {
         let end = self.at + text.len();
         if end > self.bytes.len() {
-            self.bytes.resize((end * 2).max(8 * 1024), 0);
+            self.bytes.resize(end + text.len() + SPARE, 0);
         }
         if let Some(room) = self.bytes.get_mut(self.at..end) {
             room.copy_from_slice(text);
@@ -145,8 +157,9 @@ mod tests {
             parts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..40),
         ) {
             let text = text.as_bytes();
-            let (mut page, mut escaped) = (Page::default(), Page::default());
-            let (mut expected, mut expected_escaped) = (Vec::new(), Vec::new());
+            let (mut out, mut out_escaped) = (b"before".to_vec(), Vec::new());
+            let (mut page, mut escaped) = (Page::take(&mut out, 10), Page::take(&mut out_escaped, 0));
+            let (mut expected, mut expected_escaped) = (b"before".to_vec(), Vec::new());
             for (one, other) in parts {
                 let (one, other) = (one.index(text.len() + 1), other.index(text.len() + 1));
                 let (start, end) = (one.min(other), one.max(other));
@@ -157,19 +170,13 @@ mod tests {
                 escaped.escape(text, start, end);
                 text[start..end].iter().for_each(|&byte| escape_byte(byte, &mut expected_escaped));
             }
-            prop_assert_eq!(page.text(), &expected[..]);
-            prop_assert_eq!(escaped.text(), &expected_escaped[..]);
-            page.clear();
-            page.write(b"again");
-            prop_assert_eq!(page.text(), b"again");
+            let end = page.at();
+            page.write(b"taken back");
+            page.cut(end);
+            page.give(&mut out);
+            escaped.give(&mut out_escaped);
+            prop_assert_eq!(out, expected);
+            prop_assert_eq!(out_escaped, expected_escaped);
         }
-    }
-
-    #[test]
-    fn a_page_does_not_stay_large() {
-        let mut page = Page::default();
-        page.write(&vec![b'x'; ROOM + 1]);
-        page.clear();
-        assert!(page.bytes.is_empty());
     }
 }
