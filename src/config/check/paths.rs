@@ -94,6 +94,9 @@ pub(super) fn check(
     for named in &raw.sinks {
         let Some(SinkConfig::File(config)) = named.config.whole() else { continue };
         let stated = &config.path;
+        if let Err(error) = config.resolve() {
+            problems.push(Problem::error(stated.span(), error.message, error.hint));
+        }
         let target = (around.canonical)(filled_in(&stated.value().to_string()).as_ref());
         if let Some(watch) = watched.iter().find(|watch| watch.reads(&target)) {
             let message =

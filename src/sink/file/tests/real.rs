@@ -152,3 +152,24 @@ fn a_disk_that_is_really_full_is_tried_again() {
         assert!(text.lines().all(|line| line.len() == 9_999) && text.ends_with('\n'));
     }
 }
+
+/// Ten thousand files take too long for every day: `cargo test -- --ignored`.
+#[test]
+#[ignore = "makes ten thousand files"]
+fn parts_beyond_ten_thousand_are_finished_early() {
+    let stage = Stage::new();
+    let sink = Arc::new(stage.sink(""));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..10_050 {
+        let sink = sink.clone();
+        let mut payload = payload(&format!("{number}"), "one\n");
+        writes.spawn_on(async move { sink.write(&mut payload).await.unwrap() }, runtime.handle());
+    }
+    runtime.block_on(writes.join_all());
+    assert_eq!((stage.parts().len(), stage.whole().len()), (10_000, 50));
+    // The least recently used went first.
+    assert!(stage.out().join("0.000001").exists() && stage.out().join("49.000050").exists());
+    runtime.block_on(sink.finish()).unwrap();
+    assert_eq!(stage.whole().len(), 10_050);
+}
