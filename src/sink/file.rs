@@ -5,6 +5,10 @@
 //! left. The final name carries a sequence before the extension, `2026-01-15.000042.ndjson.gz`, that grows over the whole
 //! sink and is never used twice, also when files have been taken away. No existing file is ever overwritten.
 //!
+//! Payloads are appended in the order they come; one that has to be tried again (a full disk, a folder that cannot be
+//! written to) comes when it comes again. Files are 0600 and folders 0700 whatever the umask, final ones too. No link is
+//! followed below the root: one that stands in the way is told and tried again.
+//!
 //! ```toml
 //! [sinks.archive]
 //! type = "file"
