@@ -5,16 +5,21 @@
 //! lent again by the next run.
 
 pub mod files;
+pub mod layout;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::ack::{DeliveryId, Settled};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::config::SourceConfig;
+use crate::decode::Limits;
+use crate::state::Store;
 
 /// What is known of an object before it is read: from its address, never from its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +36,9 @@ pub struct Origin {
     pub day: Option<Arc<str>>,
 }
 
+/// Asks whether an open file is the one that was lent; an answer is the reason it is not.
+pub type Check = Arc<dyn Fn(&std::fs::File) -> Result<(), String> + Send + Sync>;
+
 /// The bytes of an object, as stored (compressed or not).
 pub enum Body {
     /// A local file, opened and read by a worker thread. `check` is asked before the first and after the last byte
@@ -41,7 +49,7 @@ pub enum Body {
         /// Its size when it was lent, bytes.
         size: u64,
         /// Whether the open file is the one that was lent.
-        check: Arc<dyn Fn(&std::fs::File) -> Result<(), String> + Send + Sync>,
+        check: Check,
     },
     /// All of it, in memory.
     Bytes(Bytes),
@@ -123,92 +131,91 @@ pub trait Source: Send + Sync {
     }
 }
 
-/// Build.
+/// What a source is built with, besides its own settings.
+#[derive(Clone, Debug)]
 pub struct Build<'a> {
-    /// p
+    /// The pipeline it lends to; progress is kept for each pipeline.
     pub pipeline: &'a str,
-    /// n
+    /// Its name in the configuration.
     pub name: &'a str,
-    /// s
-    pub store: Arc<crate::state::Store>,
-    /// c
-    pub clock: crate::clock::Clock,
-    /// o
+    /// Where progress is kept.
+    pub store: Arc<Store>,
+    /// The time.
+    pub clock: Clock,
+    /// Ship what is there now and end (`--once`).
     pub once: bool,
 }
-/// A stand-in until the `files` source lands, which replaces this whole part (Build, AnySource, limits) with its own.
-pub struct AnySource {
-    files: std::sync::Mutex<std::collections::VecDeque<PathBuf>>,
-    next: std::sync::atomic::AtomicU64,
-    out: std::sync::atomic::AtomicU64,
-    note: tokio::sync::Notify,
+
+/// Why a source cannot be built, in words.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BuildError(pub String);
+
+/// A source of any type.
+pub enum AnySource {
+    /// `files`
+    Files(files::Files),
 }
+
 impl AnySource {
-    /// b
-    pub fn build(config: &crate::config::SourceConfig, _build: &Build<'_>) -> Result<AnySource, String> {
-        let crate::config::SourceConfig::Files(config) = config;
-        let mut files = Vec::new();
-        for path in config.path.iter() {
-            for entry in walkdir::WalkDir::new(path.value()).sort_by_file_name() {
-                let entry = entry.map_err(|e| e.to_string())?;
-                if entry.file_type().is_file() {
-                    files.push(entry.into_path());
-                }
-            }
+    /// Builds the source that the settings describe.
+    ///
+    /// # Errors
+    /// Its progress cannot be read, or the settings cannot work.
+    pub fn build(config: &SourceConfig, build: &Build<'_>) -> Result<AnySource, BuildError> {
+        match config {
+            SourceConfig::Files(config) => files::Files::build(config, build).map(AnySource::Files),
         }
-        Ok(AnySource {
-            files: std::sync::Mutex::new(files.into()),
-            next: Default::default(),
-            out: Default::default(),
-            note: tokio::sync::Notify::new(),
-        })
     }
 }
+
 impl Source for AnySource {
     async fn next(&self, most: usize) -> Result<Option<Vec<Delivery>>, SourceError> {
-        loop {
-            let lent: Vec<_> = {
-                let mut files = self.files.lock().unwrap_or_else(|e| e.into_inner());
-                let n = most.min(files.len());
-                files.drain(..n).collect()
-            };
-            if lent.is_empty() {
-                if self.out.load(std::sync::atomic::Ordering::SeqCst) == 0 {
-                    return Ok(None);
-                }
-                self.note.notified().await;
-                continue;
-            }
-            self.out.fetch_add(lent.len() as u64, std::sync::atomic::Ordering::SeqCst);
-            return Ok(Some(
-                lent.into_iter()
-                    .map(|path| {
-                        let size = std::fs::metadata(&path).map_or(0, |m| m.len());
-                        Delivery {
-                            id: DeliveryId(self.next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)),
-                            identity: path.display().to_string().into(),
-                            origin: Origin {
-                                address: path.display().to_string().into(),
-                                ..Origin::default()
-                            },
-                            body: Body::File { path, size, check: Arc::new(|_| Ok(())) },
-                            deadline: None,
-                            growing: false,
-                        }
-                    })
-                    .collect(),
-            ));
+        match self {
+            AnySource::Files(files) => files.next(most).await,
         }
     }
+
     async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
-        self.out.fetch_sub(settled.len() as u64, std::sync::atomic::Ordering::SeqCst);
-        self.note.notify_one();
-        Ok(())
+        match self {
+            AnySource::Files(files) => files.settle(settled).await,
+        }
+    }
+
+    async fn extend(&self, id: DeliveryId, by: Duration) -> Result<(), SourceError> {
+        match self {
+            AnySource::Files(files) => files.extend(id, by).await,
+        }
+    }
+
+    fn unsettled(&self) -> Vec<String> {
+        match self {
+            AnySource::Files(files) => files.unsettled(),
+        }
     }
 }
-impl crate::config::SourceConfig {
-    /// l
-    pub fn limits(&self) -> crate::decode::Limits {
-        crate::decode::Limits::default()
+
+impl SourceConfig {
+    /// Returns how much one object may be or hold.
+    pub fn limits(&self) -> Limits {
+        let limits = match self {
+            SourceConfig::Files(config) => &config.limits,
+        };
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Limits {
+            object: limits.object.get(),
+            ratio: limits.ratio.get(),
+            depth: count(limits.depth.get()),
+            records: limits.records.get(),
+            record: limits.record.as_usize(),
+            envelopes: count(limits.envelopes.get()),
+            ..Limits::default()
+        }
     }
+}
+
+/// A number for a delivery, not used before in this process.
+fn new_id() -> DeliveryId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    DeliveryId(NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -5,11 +5,48 @@
 //! type = "files"
 //! path = "./trail"
 //! ```
+//!
+//! A file is an object, not a tail: it is lent whole, and known afterwards by device, inode, size, time of writing and a
+//! digest of its ends, so that a renamed file is the same and a changed one is new (`files/mark.rs`). New files are found
+//! by notices of the operating system and by searching everything now and then (`files/watch.rs`, `files/search.rs`).
+//! What becomes of a file that was seen is decided in one place (`files/desk.rs`); what outlives the run is written in
+//! groups (`files/ledger.rs`).
 
-use crate::config::{At, ByteSize, Duration, OneOrMany};
+mod desk;
+mod known;
+mod ledger;
+mod look;
+mod mark;
+mod search;
+mod watch;
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::num::{NonZeroU32, NonZeroU64};
+use tokio::sync::{Notify, mpsc};
+
+use self::desk::{Desk, Found, How, Lent, Rules};
+use self::ledger::Ledger;
+use self::look::Task;
+use self::search::Root;
+use self::watch::{Change, Notices, Watch};
+use super::layout::Origins;
+use super::{Body, Build, BuildError, Delivery, Origin, Source, SourceError, new_id};
+use crate::ack::{DeliveryId, Settled, Verdict};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{At, ByteSize, Duration, OneOrMany};
+
+/// Files found and not lent; a search waits when there are more.
+const FOUND: usize = 1024;
+/// How long a source that ends waits for files that are still growing.
+const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Reads CloudTrail from directories, globs, files and standard input.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -88,3 +125,349 @@ const fn line_incomplete_after() -> Duration {
 const fn rescan() -> Duration {
     Duration::seconds(60)
 }
+
+/// The source.
+pub struct Files {
+    shared: Arc<Shared>,
+    run: tokio::sync::Mutex<Run>,
+    /// A loan has ended.
+    returned: Notify,
+    rescan: std::time::Duration,
+    watching: bool,
+}
+
+/// What the task and the searching thread share.
+struct Shared {
+    roots: Vec<Root>,
+    clock: Clock,
+    desk: Mutex<Desk>,
+    ledger: Ledger,
+    watch: Option<Watch>,
+    /// Paths of which trouble was told in the last search of everything.
+    trouble: Mutex<HashSet<PathBuf>>,
+    /// What was stated and could not be read by the first search.
+    unreadable: Mutex<Option<String>>,
+    /// It was told that there are too few watches.
+    unwatched: AtomicBool,
+    stdin: Mutex<Option<Stdin>>,
+    stop: AtomicBool,
+    commits: AtomicBool,
+}
+
+/// What the task that asks for deliveries has in hand.
+struct Run {
+    messages: mpsc::Receiver<Message>,
+    searcher: mpsc::Sender<Message>,
+    found: VecDeque<Found>,
+    tasks: VecDeque<Task>,
+    searching: bool,
+    searched_once: bool,
+    rescan_at: Option<Timestamp>,
+    /// Until when to wait for growing files, once all else is done.
+    last_wait: Option<Timestamp>,
+    notices: Option<Notices>,
+    origins: Origins,
+}
+
+#[derive(PartialEq)]
+enum Stdin {
+    Unread,
+    Lent(DeliveryId),
+}
+
+enum Message {
+    Found(Found),
+    /// A search has ended; `everything`: it was one of everything.
+    Ended {
+        everything: bool,
+    },
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Files {
+    /// Builds the source and reads what earlier runs have shipped.
+    ///
+    /// # Errors
+    /// A glob does not parse, or the state cannot be read.
+    pub fn build(config: &Config, build: &Build<'_>) -> Result<Files, BuildError> {
+        let stated = config.path.iter().map(|path| path.value().as_str());
+        let roots = stated.clone().filter(|path| *path != "-").map(|path| {
+            Root::new(path).map_err(|error| BuildError(format!("source {}: {path}: {error}", build.name)))
+        });
+        let roots = roots.collect::<Result<Vec<_>, _>>()?;
+        let stdin = stated.clone().any(|path| path == "-").then_some(Stdin::Unread);
+        let ends = build.once || !config.follow || roots.is_empty();
+        let ledger = Ledger::new(build);
+        let found = ledger.load().map_err(|error| BuildError(format!("source {}: {error}", build.name)))?;
+        if !found.crash.open.is_empty() {
+            let files = found.crash.open.len();
+            tracing::warn!(
+                pipeline = build.pipeline,
+                source = build.name,
+                files,
+                "the last run ended before these files were settled: they are shipped again"
+            );
+        }
+        let rules = Rules {
+            incomplete_after: config.incomplete_after.get(),
+            line_incomplete_after: config.line_incomplete_after.get(),
+            ends,
+            pipeline: build.pipeline.to_owned(),
+            source: build.name.to_owned(),
+        };
+        let watch = (!ends).then(Watch::new).transpose().unwrap_or_else(|error| {
+            tracing::warn!(source = build.name, %error, "no notices of changed files: everything is searched every `rescan`");
+            None
+        });
+        let (searcher, messages) = mpsc::channel(FOUND);
+        let tasks = if roots.is_empty() { VecDeque::new() } else { VecDeque::from([Task::Everything]) };
+        let shared = Shared {
+            roots,
+            clock: build.clock.clone(),
+            desk: Mutex::new(Desk::new(rules, found.known, found.crash)),
+            ledger,
+            watch,
+            trouble: Mutex::default(),
+            unreadable: Mutex::default(),
+            unwatched: AtomicBool::new(false),
+            stdin: Mutex::new(stdin),
+            stop: AtomicBool::new(false),
+            commits: AtomicBool::new(false),
+        };
+        let run = Run {
+            messages,
+            searcher,
+            found: VecDeque::new(),
+            tasks,
+            searching: false,
+            searched_once: false,
+            rescan_at: None,
+            last_wait: None,
+            notices: None,
+            origins: Origins::default(),
+        };
+        Ok(Files {
+            shared: Arc::new(shared),
+            run: tokio::sync::Mutex::new(run),
+            returned: Notify::new(),
+            rescan: config.rescan.get(),
+            watching: !ends,
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Makes deliveries of files that were found.
+    fn lend(&self, run: &mut Run, most: usize) -> Vec<Delivery> {
+        let found: Vec<(u64, Found)> =
+            run.found.drain(..most.min(run.found.len())).map(|found| (new_id().0, found)).collect();
+        let ids: Vec<u64> = found.iter().map(|(id, _)| *id).collect();
+        let lent = lock(&self.shared.desk).lend(found, &self.shared.ledger);
+        self.shared.commit_soon();
+        let delivery = |(id, lent): (u64, Lent)| {
+            let Lent { path, identity, mark, growing } = lent;
+            let shown: Arc<str> = path.to_string_lossy().into();
+            let origin = run.origins.of(path.as_os_str().as_bytes(), shown);
+            let size = mark.facts.size;
+            let check = Arc::new(move |file: &File| mark.check(file));
+            let body = Body::File { path, size, check };
+            Delivery { id: DeliveryId(id), identity, origin, body, deadline: None, growing }
+        };
+        ids.into_iter().zip(lent).map(delivery).collect()
+    }
+
+    fn lend_stdin(id: DeliveryId) -> Delivery {
+        Delivery {
+            id,
+            identity: "".into(),
+            origin: Origin { address: "-".into(), ..Origin::default() },
+            body: Body::Stream(Box::new(std::io::stdin())),
+            deadline: None,
+            growing: false,
+        }
+    }
+
+    /// Takes a message of the searching thread.
+    fn take(&self, run: &mut Run, message: Message) -> Result<(), SourceError> {
+        match message {
+            Message::Found(found) => run.found.push_back(found),
+            Message::Ended { everything } => {
+                run.searching = false;
+                if everything {
+                    run.rescan_at = Some(self.now().after(self.rescan));
+                }
+                if everything && !run.searched_once {
+                    run.searched_once = true;
+                    // A source that will not look again must not end well without what it was asked for.
+                    if !self.watching
+                        && let Some(unreadable) = lock(&self.shared.unreadable).take()
+                    {
+                        return Err(SourceError::Stop(unreadable));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the next search, if one is wanted and none is on.
+    fn search(&self, run: &mut Run) {
+        let now = self.now();
+        let (due, told) = {
+            let mut desk = lock(&self.shared.desk);
+            (desk.due(now), desk.told())
+        };
+        for (files, how) in [(due, How::Due), (told, How::Told)] {
+            if !files.is_empty() {
+                run.tasks.push_front(Task::Files(files, how));
+            }
+        }
+        if self.watching && run.rescan_at.is_some_and(|at| at <= now) {
+            run.rescan_at = None;
+            run.tasks.push_back(Task::Everything);
+        }
+        if run.searching {
+            return;
+        }
+        if let Some(task) = run.tasks.pop_front() {
+            run.searching = true;
+            let how = if run.searched_once { How::Again } else { How::First };
+            let (shared, searcher) = (self.shared.clone(), run.searcher.clone());
+            tokio::task::spawn_blocking(move || shared.search(task, how, &searcher));
+        }
+    }
+
+    /// Whether there will be no more deliveries.
+    fn is_at_end(&self, run: &mut Run) -> bool {
+        if self.watching || run.searching || !run.tasks.is_empty() || lock(&self.shared.stdin).is_some() {
+            return false;
+        }
+        let mut desk = lock(&self.shared.desk);
+        if !desk.is_idle() {
+            return false;
+        }
+        if !desk.is_done() {
+            let now = self.now();
+            if now >= *run.last_wait.get_or_insert(now.after(LAST_WAIT)) {
+                desk.leave_growing();
+            }
+        }
+        desk.is_done()
+    }
+
+    /// How long to wait at most for something to happen.
+    fn patience(&self, run: &Run) -> std::time::Duration {
+        let due = lock(&self.shared.desk).next_due();
+        let rescan = run.rescan_at.filter(|_| self.watching && !run.searching);
+        let next = [due, rescan, run.last_wait].into_iter().flatten().min();
+        let wait = next.map_or(std::time::Duration::from_secs(3600), |at| at.since(self.now()));
+        wait.max(std::time::Duration::from_millis(1))
+    }
+}
+
+impl Run {
+    /// Makes tasks of notices.
+    fn changed(&mut self, changes: Vec<Change>) {
+        let (mut files, mut names) = (Vec::new(), Vec::new());
+        for change in changes {
+            match change {
+                Change::File(path) => files.push((path, None)),
+                Change::Name(path) => names.push(path),
+                Change::Folder(path) => self.tasks.push_back(Task::Folder(path)),
+                Change::Everything => self.tasks.push_back(Task::Everything),
+            }
+        }
+        if !files.is_empty() {
+            self.tasks.push_back(Task::Files(files, How::Told));
+        }
+        if !names.is_empty() {
+            self.tasks.push_back(Task::Names(names));
+        }
+    }
+}
+
+impl Source for Files {
+    async fn next(&self, most: usize) -> Result<Option<Vec<Delivery>>, SourceError> {
+        let mut run = self.run.lock().await;
+        let run = &mut *run;
+        if let (Some(watch), None) = (&self.shared.watch, &run.notices) {
+            run.notices = Notices::of(watch).ok();
+        }
+        loop {
+            if let Some(stdin @ Stdin::Unread) = &mut *lock(&self.shared.stdin) {
+                let id = new_id();
+                *stdin = Stdin::Lent(id);
+                return Ok(Some(vec![Self::lend_stdin(id)]));
+            }
+            while run.found.len() < most
+                && let Ok(message) = run.messages.try_recv()
+            {
+                self.take(run, message)?;
+            }
+            if !run.found.is_empty() {
+                return Ok(Some(self.lend(run, most)));
+            }
+            self.search(run);
+            if self.is_at_end(run) {
+                return Ok(None);
+            }
+            let patience = self.patience(run);
+            // While a search is on the system keeps the notices.
+            let notices = run.notices.as_ref().zip(self.shared.watch.as_ref()).filter(|_| !run.searching);
+            let notices = async {
+                match notices {
+                    Some((notices, watch)) => notices.next(watch).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(message) = run.messages.recv() => self.take(run, message)?,
+                changes = notices => run.changed(changes),
+                () = self.returned.notified() => {}
+                () = tokio::time::sleep(patience) => {}
+            }
+        }
+    }
+
+    async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
+        {
+            let now = self.now();
+            let mut desk = lock(&self.shared.desk);
+            for settled in &settled {
+                let mut stdin = lock(&self.shared.stdin);
+                if *stdin == Some(Stdin::Lent(settled.id)) {
+                    *stdin = None;
+                    if settled.verdict == Verdict::Failed {
+                        // It cannot be read again.
+                        desk.left.push("-".to_owned());
+                    }
+                }
+                desk.settled(settled, now, &self.shared.ledger);
+            }
+        }
+        let shared = self.shared.clone();
+        let committed = tokio::task::spawn_blocking(move || shared.ledger.commit()).await;
+        let committed = committed.map_err(|error| SourceError::Stop(error.to_string()))?;
+        committed.map_err(|error| SourceError::Stop(error.to_string()))?;
+        self.returned.notify_one();
+        Ok(())
+    }
+
+    fn unsettled(&self) -> Vec<String> {
+        lock(&self.shared.desk).left.clone()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,421 @@
+//! Decides about each file that is seen: leave it, lend it, or look at it again later.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::known::{Entry, Known};
+use super::ledger::{Crash, Ledger};
+use super::mark::{Facts, Inode, Mark};
+use crate::ack::{Note, Settled, Verdict};
+use crate::clock::Timestamp;
+
+/// First pause before a failed file is lent again; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How often a failed file is lent again before a source that ends leaves it.
+const MOST_TRIES: u32 = 5;
+/// How often a source that ends looks whether a growing file has grown.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// How a file came to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// By the first search.
+    First,
+    /// By a search of everything, again.
+    Again,
+    /// By a notice.
+    Told,
+    /// Because its time had come.
+    Due,
+}
+
+/// A file, seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    pub inode: Inode,
+    pub facts: Facts,
+    pub how: How,
+    pub now: Timestamp,
+}
+
+/// A file to be lent.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub path: PathBuf,
+    pub inode: Inode,
+    pub facts: Facts,
+    identity: Arc<str>,
+    /// When it was seen first with these facts.
+    seen: Timestamp,
+    tries: u32,
+    growing: bool,
+}
+
+/// What is to be done with a file.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// Nothing.
+    Leave,
+    /// Lend it.
+    Lend(Found),
+    /// Compare the digest of its first `size` bytes, and ask again.
+    Compare { size: u64, digest: u64 },
+}
+
+/// A file that is lent again later.
+#[derive(Debug)]
+struct Waiting {
+    path: PathBuf,
+    facts: Facts,
+    digest: u64,
+    identity: Arc<str>,
+    seen: Timestamp,
+    tries: u32,
+    /// It ended too early; then when it is no longer taken to be growing.
+    judged: Option<Timestamp>,
+    due: Timestamp,
+    /// It is being looked at because it was due.
+    asked: bool,
+}
+
+/// A file on loan.
+#[derive(Debug)]
+struct Loan {
+    path: PathBuf,
+    mark: Arc<Mark>,
+    identity: Arc<str>,
+    seen: Timestamp,
+    tries: u32,
+    growing: bool,
+    group: u64,
+}
+
+/// What a delivery is made of.
+pub(super) struct Lent {
+    pub path: PathBuf,
+    pub identity: Arc<str>,
+    pub mark: Arc<Mark>,
+    pub growing: bool,
+}
+
+/// The settings that decide.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub incomplete_after: Duration,
+    pub line_incomplete_after: Duration,
+    /// There is an end: nothing is waited for long.
+    pub ends: bool,
+    /// Names for the log.
+    pub pipeline: String,
+    pub source: String,
+}
+
+/// Everything that is known of files at this moment.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub rules: Rules,
+    pub known: Known,
+    pub crash: Crash,
+    /// Found or on loan; whether there was a notice since.
+    busy: HashMap<Inode, bool>,
+    waiting: HashMap<Inode, Waiting>,
+    loans: HashMap<u64, Loan>,
+    groups: HashMap<u64, usize>,
+    next_group: u64,
+    /// To be looked at at once.
+    recheck: Vec<PathBuf>,
+    /// Paths that a source that ends could not ship.
+    pub left: Vec<String>,
+    /// Files without a byte, as seen by the search of everything that is on.
+    pub empty: u64,
+}
+
+impl Desk {
+    pub(super) fn new(rules: Rules, known: Known, crash: Crash) -> Desk {
+        Desk {
+            rules,
+            known,
+            crash,
+            busy: HashMap::new(),
+            waiting: HashMap::new(),
+            loans: HashMap::new(),
+            groups: HashMap::new(),
+            next_group: 0,
+            recheck: Vec::new(),
+            left: Vec::new(),
+            empty: 0,
+        }
+    }
+
+    /// Decides about a file. `compared` is the answer to [`Look::Compare`].
+    pub(super) fn look(
+        &mut self,
+        sight: &Sight,
+        path: &dyn Fn() -> PathBuf,
+        compared: Option<bool>,
+        ledger: &Ledger,
+    ) -> Look {
+        let Sight { inode, facts, how, now } = *sight;
+        let entry = self.known.seen(inode);
+        if facts.size == 0 {
+            self.empty += u64::from(matches!(how, How::First | How::Again));
+            self.waiting.remove(&inode);
+            return Look::Leave;
+        }
+        if let Some(told) = self.busy.get_mut(&inode) {
+            *told |= how == How::Told;
+            return Look::Leave;
+        }
+        let quiet = Timestamp(facts.modified).min(now).after(self.rules.line_incomplete_after);
+        // Perhaps it is being written just now: a notice will come, or it will be quiet.
+        let unquiet = now < quiet && matches!(how, How::Again | How::Due) && !self.rules.ends;
+        if let Some(waiting) = self.waiting.get_mut(&inode) {
+            let same = waiting.facts.same_content(&facts);
+            if same && (now < waiting.due || waiting.judged.is_some_and(|judged| now < judged)) {
+                if waiting.asked {
+                    let judged = waiting.judged.unwrap_or(waiting.due);
+                    waiting.due = if self.rules.ends { judged.min(now.after(GLANCE)) } else { judged };
+                }
+                (waiting.asked, waiting.path) = (false, path());
+                return Look::Leave;
+            }
+            if !same && unquiet {
+                (waiting.asked, waiting.path, waiting.due) = (false, path(), quiet);
+                return Look::Leave;
+            }
+            let grown = !same && facts.size > waiting.facts.size && waiting.digest != 0;
+            if grown && compared.is_none() {
+                return Look::Compare { size: waiting.facts.size, digest: waiting.digest };
+            }
+            let Some(waiting) = self.waiting.remove(&inode) else { return Look::Leave };
+            let mut found = self.found(sight, path());
+            if same || grown && compared == Some(true) {
+                // What was shipped of it before it grew is not shipped again.
+                found.identity = waiting.identity;
+            } else {
+                self.announce(&found);
+            }
+            if same {
+                (found.tries, found.seen) = (waiting.tries, waiting.seen);
+                found.growing = waiting.judged.is_none() && self.is_growing(&facts, waiting.seen, now);
+            }
+            self.busy.insert(inode, false);
+            return Look::Lend(found);
+        }
+        if let Some(entry) = entry
+            && entry.facts.same_content(&facts)
+        {
+            if entry.facts.changed == facts.changed || entry.digest == 0 || compared == Some(true) {
+                if entry.facts.changed != facts.changed {
+                    entry.facts.changed = facts.changed;
+                    ledger.shipped(inode, *entry);
+                }
+                return Look::Leave;
+            }
+            if compared.is_none() {
+                return Look::Compare { size: facts.size, digest: entry.digest };
+            }
+        }
+        let found = self.found(sight, path());
+        if unquiet {
+            self.waiting.insert(inode, found.until(quiet));
+            return Look::Leave;
+        }
+        self.announce(&found);
+        self.busy.insert(inode, false);
+        Look::Lend(found)
+    }
+
+    /// A file with new content: what is needed to lend it.
+    fn found(&self, sight: &Sight, path: PathBuf) -> Found {
+        let Sight { inode, facts, now, .. } = *sight;
+        let Inode { device, number } = inode;
+        let identity = format!("{device:x}-{number:x}-{}-{}", facts.size, facts.modified).into();
+        Found {
+            path,
+            inode,
+            facts,
+            identity,
+            seen: now,
+            tries: 0,
+            growing: self.is_growing(&facts, now, now),
+        }
+    }
+
+    fn announce(&self, found: &Found) {
+        if self.known.get(found.inode).is_some() {
+            let (source, path) = (&self.rules.source, found.path.display());
+            tracing::info!(%source, %path, "changed after it was shipped: shipped again as a new file");
+        }
+    }
+
+    fn is_growing(&self, facts: &Facts, seen: Timestamp, now: Timestamp) -> bool {
+        now < Timestamp(facts.modified).min(seen).after(self.rules.incomplete_after)
+    }
+
+    /// A path that was due or had a notice is not there, or no longer this file.
+    pub(super) fn vanished(&mut self, inode: Inode) {
+        if self.waiting.get(&inode).is_some_and(|waiting| waiting.asked)
+            && let Some(waiting) = self.waiting.remove(&inode)
+        {
+            tracing::info!(source = %self.rules.source, path = %waiting.path.display(), "gone before it was shipped");
+        }
+    }
+
+    /// A search found a file, and nobody takes it.
+    pub(super) fn lend(&mut self, found: Vec<(u64, Found)>, ledger: &Ledger) -> Vec<Lent> {
+        let group = self.next_group;
+        self.next_group += 1;
+        self.groups.insert(group, found.len());
+        ledger.lent(group, found.iter().map(|(_, found)| (found.inode, found.facts)));
+        let lend = |(id, found): (u64, Found)| {
+            let Found { path, inode, facts, identity, seen, tries, growing } = found;
+            let mark = Arc::new(Mark::new(inode, facts));
+            let lent = Lent { path: path.clone(), identity: identity.clone(), mark: mark.clone(), growing };
+            self.loans.insert(id, Loan { path, mark, identity, seen, tries, growing, group });
+            lent
+        };
+        found.into_iter().map(lend).collect()
+    }
+
+    /// A loan has ended.
+    pub(super) fn settled(&mut self, settled: &Settled, now: Timestamp, ledger: &Ledger) {
+        let Some(loan) = self.loans.remove(&settled.id.0) else { return };
+        if let Some(open) = self.groups.get_mut(&loan.group) {
+            *open -= 1;
+            if *open == 0 {
+                self.groups.remove(&loan.group);
+                ledger.returned(loan.group);
+            }
+        }
+        let (inode, facts) = (loan.mark.inode, loan.mark.facts);
+        let told = self.busy.remove(&inode).unwrap_or(false);
+        if settled.verdict == Verdict::Failed {
+            return self.failed(loan, &settled.note, told, now);
+        }
+        let entry = Entry::new(facts, loan.mark.digest());
+        self.known.insert(inode, entry);
+        ledger.shipped(inode, entry);
+        if told {
+            self.recheck.push(loan.path);
+        }
+        if self.crash.open.remove(&inode) {
+            self.crash.files += 1;
+            self.crash.records += settled.books.read;
+            self.tell_crash(ledger);
+        }
+    }
+
+    fn failed(&mut self, loan: Loan, note: &Note, told: bool, now: Timestamp) {
+        let inode = loan.mark.inode;
+        let path = loan.path.display();
+        let mut waiting = Waiting {
+            facts: loan.mark.facts,
+            digest: loan.mark.digest(),
+            identity: loan.identity.clone(),
+            seen: loan.seen,
+            tries: loan.tries,
+            judged: None,
+            due: now,
+            asked: false,
+            path: loan.path.clone(),
+        };
+        if *note == Note::Incomplete && loan.growing {
+            let rules = &self.rules;
+            let limit = if loan.mark.lines() { rules.line_incomplete_after } else { rules.incomplete_after };
+            let judged = Timestamp(waiting.facts.modified).min(loan.seen).after(limit);
+            let glance = now.after(GLANCE);
+            waiting.judged = Some(judged);
+            waiting.due = if rules.ends { judged.min(glance) } else { judged };
+        } else {
+            waiting.tries += 1;
+            if let Note::Changed(why) = note
+                && waiting.tries == 1
+            {
+                tracing::info!(source = %self.rules.source, %path, why, "not read to its end: looked at again");
+            }
+            if self.rules.ends && waiting.tries > MOST_TRIES {
+                self.left.push(path.to_string());
+                return;
+            }
+            let pause = FIRST_PAUSE * 2u32.saturating_pow(waiting.tries.min(10) - 1);
+            waiting.due = now.after(pause.min(LONGEST_PAUSE));
+        }
+        if told {
+            waiting.due = now;
+        }
+        self.waiting.insert(inode, waiting);
+    }
+
+    /// Files whose time has come.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<(PathBuf, Option<Inode>)> {
+        let mut due = Vec::new();
+        for (inode, waiting) in &mut self.waiting {
+            if !waiting.asked && waiting.due <= now {
+                waiting.asked = true;
+                due.push((waiting.path.clone(), Some(*inode)));
+            }
+        }
+        due.sort_unstable();
+        due
+    }
+
+    /// Shipped files of which there was a notice while they were on loan.
+    pub(super) fn told(&mut self) -> Vec<(PathBuf, Option<Inode>)> {
+        self.recheck.drain(..).map(|path| (path, None)).collect()
+    }
+
+    /// When the next file's time comes.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.waiting.values().filter(|waiting| !waiting.asked).map(|waiting| waiting.due).min()
+    }
+
+    /// Whether nothing is found or on loan.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy.is_empty()
+    }
+
+    /// Whether nothing is to be lent again.
+    pub(super) fn is_done(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Waits no longer for files that end too early.
+    pub(super) fn leave_growing(&mut self) {
+        let left = self.waiting.extract_if(|_, waiting| waiting.judged.is_some());
+        let mut left: Vec<String> = left.map(|(_, waiting)| waiting.path.display().to_string()).collect();
+        left.sort_unstable();
+        self.left.append(&mut left);
+    }
+
+    /// The first search has ended: files that are not there will not be shipped again.
+    pub(super) fn first_search_ended(&mut self, ledger: &Ledger) {
+        let Desk { crash, busy, waiting, .. } = self;
+        crash.open.retain(|inode| busy.contains_key(inode) || waiting.contains_key(inode));
+        self.tell_crash(ledger);
+    }
+
+    fn tell_crash(&mut self, ledger: &Ledger) {
+        if !self.crash.open.is_empty() {
+            return;
+        }
+        ledger.recovered(&mut self.crash);
+        if self.crash.files > 0 {
+            let Rules { pipeline, source, .. } = &self.rules;
+            let Crash { files, records, .. } = self.crash;
+            tracing::warn!(%pipeline, %source, records, files, "{records} records of {files} files were shipped again after a crash");
+            self.crash = Crash::default();
+        }
+    }
+}
+
+impl Found {
+    /// Waits until it is quiet.
+    fn until(self, due: Timestamp) -> Waiting {
+        let Found { path, facts, identity, seen, .. } = self;
+        Waiting { path, facts, digest: 0, identity, seen, tries: 0, judged: None, due, asked: false }
+    }
+}
