@@ -96,6 +96,7 @@ fn value() -> impl Strategy<Value = String> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 1..5)
                 .prop_map(|elements| format!("[%{}%]", elements.join("%,%"))),
+            inner.clone().prop_map(|element| format!("[{}]", vec![element; 36].join("%,%"))),
             members(inner, 1..6),
         ]
     })

@@ -326,6 +326,39 @@ fn real_records_come_back_from_the_flat_shape() {
 }
 
 #[test]
+fn generated_records_are_flattened_alike_by_both_roads() {
+    use crate::generate::{Generator, Options, Profile};
+    #[derive(serde::Deserialize)]
+    struct File {
+        #[serde(rename = "Records")]
+        records: Vec<Box<serde_json::value::RawValue>>,
+    }
+    let options =
+        Options { bytes: 400_000, large: 0.01, fresh_keys: 1, kinds: false, ..Options::new(Profile::Mixed) };
+    let shapes = [
+        Flatten::default(),
+        Flatten { keep_json: Vec::new(), ..indexed() },
+        Flatten { keep_json: Vec::new(), arrays: Arrays::Json, max_depth: 3, ..Flatten::default() },
+    ];
+    for shape in shapes {
+        let mut generator = Generator::new(&options).unwrap();
+        let mut scanner = scanner();
+        let mut encoder = super::Encoder::new(std::sync::Arc::new(Shape::Flat(shape.clone())));
+        while let Some(object) = generator.next_object() {
+            let file: File = serde_json::from_slice(object.body).unwrap();
+            for record in file.records {
+                let expected = slow(&shape, record.get(), &mut added());
+                let mut out = Vec::new();
+                with_record(&mut scanner, record.get(), &mut added(), |record| {
+                    encoder.encode(record, &mut out)
+                });
+                assert_eq!(String::from_utf8(out).unwrap(), expected);
+            }
+        }
+    }
+}
+
+#[test]
 fn real_records_are_flattened_alike_by_both_roads() {
     use Arrays::{Index, Join, Json, Keep};
     let texts = corpus();
