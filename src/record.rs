@@ -21,6 +21,7 @@ mod block;
 mod gap;
 mod hits;
 mod shape;
+mod skip;
 mod string;
 
 pub use hits::Hits;

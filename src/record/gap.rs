@@ -1,7 +1,7 @@
 //! The gap parser: reads and validates, byte by byte, the text between two leaves that the scan has not met before.
 
 use super::path::{FAR, PathId, Paths, Segment};
-use super::{Mark, Scan, string};
+use super::{Mark, Scan, skip, string};
 
 /// A step that a gap adds to the path, pointing into the buffer.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Gap {
     pub(super) marks: Vec<Mark>,
     pub(super) has_newline: bool,
     pub(super) escaped_key: bool,
+    /// Where the value ends that begins at the gap's end, where it is a container kept whole.
+    pub(super) whole: Option<usize>,
     /// Steps from the last leaf's path up to `base`.
     pub(super) pops: u16,
     /// Whether the first step is from one element of an array to the next.
@@ -32,7 +34,8 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Reads the gap from `start`, after a leaf at `from` (the root: at the record's opening brace).
+    /// Reads the gap from `start`, after a leaf at `from` (the root: at the record's opening brace). With `room`, a
+    /// container at the record's top with more leaves than that is kept whole.
     ///
     /// # Errors
     ///
@@ -44,6 +47,7 @@ impl Gap {
         buffer: &[u8],
         start: usize,
         depth: usize,
+        room: Option<usize>,
     ) -> Result<(), Scan> {
         *self = Gap {
             steps: std::mem::take(&mut self.steps),
@@ -54,7 +58,7 @@ impl Gap {
         self.steps.clear();
         self.marks.clear();
         let mut reader =
-            Reader { gap: self, buffer, start, at: start, depth: paths.depth(from), limit: depth };
+            Reader { gap: self, buffer, start, at: start, depth: paths.depth(from), limit: depth, room };
         if from == PathId::ROOT {
             reader.first()?;
         } else {
@@ -96,6 +100,8 @@ struct Reader<'a> {
     /// Containers open.
     depth: usize,
     limit: usize,
+    /// Leaves that a container at the top may have.
+    room: Option<usize>,
 }
 
 impl Reader<'_> {
@@ -197,11 +203,8 @@ impl Reader<'_> {
             return Err(self.invalid("expected a key"));
         }
         let start = self.at + 1;
-        let found = string::read(self.buffer, start, start)?;
+        let found = string::whole(self.buffer, self.at, start)?;
         let end = found.end - 1;
-        if found.high {
-            string::check_utf8(self.buffer, start, end)?;
-        }
         self.gap.escaped_key |= found.escaped;
         self.gap.steps.push(Step::Key { start, end });
         self.at = found.end;
@@ -229,6 +232,17 @@ impl Reader<'_> {
                         self.at = open;
                         self.gap.has_newline = newline;
                         break;
+                    }
+                    if let Some(room) = self.room
+                        && self.depth == 1
+                    {
+                        let (end, leaves) = skip::skip(self.buffer, open, self.limit - 1)?;
+                        if leaves > room {
+                            self.at = open;
+                            self.gap.has_newline = newline;
+                            self.gap.whole = Some(end);
+                            break;
+                        }
                     }
                     let inside = std::mem::replace(&mut self.at, open);
                     self.mark(byte);

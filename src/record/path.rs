@@ -88,6 +88,13 @@ pub struct Paths {
     hasher: RandomState,
 }
 
+/// The lasting paths of before.
+#[derive(Debug)]
+pub(super) struct OldPaths {
+    rows: Vec<Row>,
+    keys: Vec<u8>,
+}
+
 impl Paths {
     pub(super) fn new(tree: SlotTree) -> Paths {
         let mut paths = Paths {
@@ -103,12 +110,26 @@ impl Paths {
         paths
     }
 
-    /// Forgets every path but the root.
-    pub(super) fn reset(&mut self) {
+    /// Forgets every path but the root; what there was.
+    pub(super) fn reset(&mut self) -> OldPaths {
         self.forget_temporary();
-        self.lasting = vec![Row { tree: self.tree.root(), ..ROOT }];
-        self.keys = Vec::new();
         self.by_hash = HashMap::new();
+        let root = vec![Row { tree: self.tree.root(), ..ROOT }];
+        OldPaths { rows: std::mem::replace(&mut self.lasting, root), keys: std::mem::take(&mut self.keys) }
+    }
+
+    /// Enters again a path of before.
+    pub(super) fn again(&mut self, old: &OldPaths, path: PathId) -> PathId {
+        let Some(&row) = old.rows.get(path.0 as usize).filter(|_| path != PathId::ROOT) else {
+            return PathId::ROOT;
+        };
+        let parent = self.again(old, row.parent);
+        let start = row.value as usize;
+        let segment = match row.len {
+            INDEX => Segment::Index(row.value),
+            len => Segment::Key(old.keys.get(start..start + len as usize).unwrap_or_default()),
+        };
+        self.enter(parent, segment)
     }
 
     /// Forgets what was valid for one record only.

@@ -34,9 +34,10 @@ pub enum Scan {
 pub struct ScanLimits {
     /// Containers open at once, the record's own included. Deeper: invalid. Default 128.
     pub depth: usize,
-    /// Leaves a record. Beyond it, containers are kept whole. Default 65,536.
+    /// A record has fewer leaves than this; of one that has more, the containers at the top with many leaves are kept
+    /// whole. Default 65,536.
     pub leaves: usize,
-    /// Bytes of learned tables; beyond it they are forgotten and learned anew. Default 1.5 MiB.
+    /// Bytes of learned tables; beyond it the less used half is forgotten. Default 1.5 MiB.
     pub tables: usize,
 }
 
@@ -111,14 +112,14 @@ impl Scanner {
         self.begin();
         let mut state = State { at, path: PathId::ROOT };
         loop {
-            let exit = match if self.paths.far(state.path) {
+            let exit = if self.truncated {
+                Exit::Unknown
+            } else if self.paths.far(state.path) {
                 self.run::<true>(buffer, &mut state)
             } else {
                 self.run::<false>(buffer, &mut state)
-            } {
-                Exit::Unknown => self.parse(buffer, &mut state),
-                exit => exit,
             };
+            let exit = if matches!(exit, Exit::Unknown) { self.parse(buffer, &mut state) } else { exit };
             match exit {
                 Exit::Unknown | Exit::Switch => {}
                 Exit::Tail { edge, end } => {
@@ -126,6 +127,15 @@ impl Scanner {
                     return Scan::Record { end };
                 }
                 Exit::Ended(scan) => return scan,
+            }
+            if self.leaves.len() >= self.limits.leaves {
+                if self.truncated {
+                    return Scan::Invalid { at: state.at, reason: "too many members" };
+                }
+                // Once more from the start, with what is large kept whole.
+                self.begin();
+                self.truncated = true;
+                state = State { at, path: PathId::ROOT };
             }
         }
     }
@@ -139,8 +149,7 @@ impl Scanner {
         self.truncated = false;
         self.blanks = false;
         if self.shapes.bytes() + self.paths.bytes() > self.limits.tables {
-            self.shapes.reset();
-            self.paths.reset();
+            self.shapes.halve(&mut self.paths, self.limits.tables / 2);
             self.generation += 1;
         }
     }
@@ -214,7 +223,7 @@ impl Scanner {
     /// Where a value that is no string ends; `Err(None)`: no leaf starts here.
     #[inline(never)]
     fn other_end(&mut self, buffer: &[u8], at: usize, path: PathId) -> Result<usize, Option<Scan>> {
-        let end = other_value(buffer, at)?;
+        let end = string::other(buffer, at)?;
         if let Some(b'{' | b'[') = buffer.get(at) {
             if self.paths.depth(path) >= self.limits.depth {
                 return Err(Some(Scan::Invalid { at, reason: TOO_DEEP }));
@@ -246,7 +255,8 @@ impl Scanner {
     }
 
     fn parse_gap(&mut self, gap: &mut Gap, buffer: &[u8], state: &mut State) -> Exit {
-        if let Err(scan) = gap.read(&self.paths, state.path, buffer, state.at, self.limits.depth) {
+        let room = self.truncated.then(|| self.limits.leaves.saturating_sub(self.leaves.len()).min(OPENED));
+        if let Err(scan) = gap.read(&self.paths, state.path, buffer, state.at, self.limits.depth, room) {
             return Exit::Ended(scan);
         }
         let start = gap.end;
@@ -254,17 +264,15 @@ impl Scanner {
             start
         } else {
             let found = match buffer.get(start) {
+                _ if gap.whole.is_some() => gap.whole.ok_or(None),
                 Some(b'"') => long_string(buffer, start, start + 1),
-                _ => other_value(buffer, start),
+                _ => string::other(buffer, start),
             };
             match found {
                 Ok(end) => end,
                 Err(scan) => return Exit::Ended(scan.unwrap_or(Scan::Incomplete)),
             }
         };
-        if !gap.tail && self.leaves.len() >= self.limits.leaves {
-            return Exit::Ended(Scan::Invalid { at: start, reason: "too many leaves" });
-        }
         let text = buffer.get(state.at..start).unwrap_or_default();
         let (edge, path) = self.edge_of(gap, buffer, state.path, text);
         if gap.tail {
@@ -375,6 +383,8 @@ impl Scanner {
     }
 }
 
+/// In a record that has too many leaves, a container at the top with more leaves than this is kept whole.
+const OPENED: usize = 1024;
 /// Longer gaps, in bytes, are not learned.
 const LEARNED: usize = 1024;
 const TOO_DEEP: &str = "nested deeper than 128";
@@ -396,20 +406,7 @@ fn string_end(buffer: &[u8], at: usize, block: &Block) -> Result<usize, Option<S
 /// Where the string ends that starts at `at` and is plain up to `plain`.
 #[inline(never)]
 fn long_string(buffer: &[u8], at: usize, plain: usize) -> Result<usize, Option<Scan>> {
-    let found = string::read(buffer, at + 1, plain)?;
-    if found.high {
-        string::check_utf8(buffer, at + 1, found.end - 1)?;
-    }
-    Ok(found.end)
-}
-
-fn other_value(buffer: &[u8], at: usize) -> Result<usize, Option<Scan>> {
-    match buffer.get(at) {
-        Some(b't' | b'f' | b'n') => Ok(string::word(buffer, at)?),
-        Some(b'-' | b'0'..=b'9') => Ok(string::number(buffer, at)?),
-        Some(b'{' | b'[') => string::empty(buffer, at).ok_or(None),
-        _ => Err(None),
-    }
+    Ok(string::whole(buffer, at, plain)?.end)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use foldhash::{HashMap, HashMapExt, fast::RandomState};
 
 use super::block::{BLOCK, Block};
-use super::path::PathId;
+use super::path::{PathId, Paths};
 use super::{EdgeId, Mark};
 
 /// Ends a chain.
@@ -185,8 +185,29 @@ impl Shapes {
         }
     }
 
-    pub(super) fn reset(&mut self) {
-        *self = Shapes { seen: std::mem::take(&mut self.seen), ..Shapes::new() };
+    /// Forgets the least used edges, and paths that nothing leads to, down to `bytes`. All ids change.
+    pub(super) fn halve(&mut self, paths: &mut Paths, bytes: usize) {
+        let fresh = Shapes { seen: std::mem::take(&mut self.seen), ..Shapes::new() };
+        let old = std::mem::replace(self, fresh);
+        let old_paths = paths.reset();
+        let mut edges: Vec<u32> = (0..number(old.hot.len())).collect();
+        edges.sort_by_key(|&at| std::cmp::Reverse(old.hot.get(at as usize).map(|hot| hot.uses)));
+        for at in edges {
+            let (Some(hot), Some(row)) = (old.hot.get(at as usize), old.rows.rows.get(at as usize)) else {
+                continue;
+            };
+            let way = Way { slot: hot.slot, pops: hot.pops, advance: hot.advance, far: hot.odd };
+            let state = paths.again(&old_paths, PathId(row.link));
+            let path = paths.again(&old_paths, row.path);
+            let edge = Edge { path, ..old.rows.get(at) };
+            let learned = self.learn(self.hash(paths.print(state), edge.text), state, &edge, way);
+            if let Some(new) = self.hot.get_mut(learned as usize) {
+                new.uses = hot.uses / 2;
+            }
+            if self.bytes() + paths.bytes() > bytes {
+                break;
+            }
+        }
     }
 
     /// Forgets what was valid for one record only.

@@ -19,7 +19,7 @@ pub(super) struct Found {
 /// # Errors
 ///
 /// [`Scan::Incomplete`] or [`Scan::Invalid`].
-pub(super) fn read(buffer: &[u8], at: usize, plain: usize) -> Result<Found, Scan> {
+fn read(buffer: &[u8], at: usize, plain: usize) -> Result<Found, Scan> {
     let mut found = Found { end: plain, escaped: false, high: false };
     loop {
         let last;
@@ -74,7 +74,7 @@ fn torn(buffer: &[u8], at: usize) -> Scan {
 /// # Errors
 ///
 /// [`Scan::Invalid`]; [`Scan::Incomplete`] where it ends inside a character at the end of the buffer.
-pub(super) fn check_utf8(buffer: &[u8], start: usize, end: usize) -> Result<(), Scan> {
+fn check_utf8(buffer: &[u8], start: usize, end: usize) -> Result<(), Scan> {
     match std::str::from_utf8(buffer.get(start..end).unwrap_or_default()) {
         Ok(_) => Ok(()),
         Err(error) if error.error_len().is_none() && end == buffer.len() => Err(Scan::Incomplete),
@@ -108,7 +108,7 @@ fn escape(buffer: &[u8], at: usize) -> Result<usize, Scan> {
 /// # Errors
 ///
 /// [`Scan::Incomplete`] or [`Scan::Invalid`].
-pub(super) fn number(buffer: &[u8], at: usize) -> Result<usize, Scan> {
+fn number(buffer: &[u8], at: usize) -> Result<usize, Scan> {
     let mut end = at + usize::from(buffer.get(at) == Some(&b'-'));
     if buffer.get(end) == Some(&b'0') {
         end += 1;
@@ -146,7 +146,7 @@ fn digits(buffer: &[u8], at: usize) -> Result<usize, Scan> {
 /// # Errors
 ///
 /// [`Scan::Incomplete`] or [`Scan::Invalid`].
-pub(super) fn word(buffer: &[u8], at: usize) -> Result<usize, Scan> {
+fn word(buffer: &[u8], at: usize) -> Result<usize, Scan> {
     let text = buffer.get(at..).unwrap_or_default();
     let word: &[u8] = match text.first() {
         Some(b't') => b"true",
@@ -162,8 +162,35 @@ pub(super) fn word(buffer: &[u8], at: usize) -> Result<usize, Scan> {
     Err(Scan::Invalid { at, reason: "expected true, false or null" })
 }
 
+/// Where any value that is no string or filled container ends; `Err(None)`: none starts here.
+///
+/// # Errors
+///
+/// [`Scan::Incomplete`] or [`Scan::Invalid`].
+pub(super) fn other(buffer: &[u8], at: usize) -> Result<usize, Option<Scan>> {
+    match buffer.get(at) {
+        Some(b't' | b'f' | b'n') => Ok(word(buffer, at)?),
+        Some(b'-' | b'0'..=b'9') => Ok(number(buffer, at)?),
+        Some(b'{' | b'[') => empty(buffer, at).ok_or(None),
+        _ => Err(None),
+    }
+}
+
+/// Reads a string from its opening quote on, and checks it: one past its closing quote.
+///
+/// # Errors
+///
+/// [`Scan::Incomplete`] or [`Scan::Invalid`].
+pub(super) fn whole(buffer: &[u8], at: usize, plain: usize) -> Result<Found, Scan> {
+    let found = read(buffer, at + 1, plain)?;
+    if found.high {
+        check_utf8(buffer, at + 1, found.end - 1)?;
+    }
+    Ok(found)
+}
+
 /// Where the empty container ends that begins at `at`; `None` if it is not empty, or the buffer ends before that is known.
-pub(super) fn empty(buffer: &[u8], at: usize) -> Option<usize> {
+fn empty(buffer: &[u8], at: usize) -> Option<usize> {
     let close = buffer.get(at)? + 2;
     let mut end = at + 1;
     while let Some(b' ' | b'\t' | b'\n' | b'\r') = buffer.get(end) {

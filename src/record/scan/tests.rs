@@ -238,6 +238,88 @@ fn mutated_records_have_the_verdict_of_serde_json() {
     assert!(valid * 50 > rounds, "mutations must leave some records valid, not only {valid}");
 }
 
+#[test]
+fn tables_that_are_full_lose_what_is_used_least() {
+    let limits = ScanLimits { tables: 200_000, ..ScanLimits::default() };
+    let mut scanner = Scanner::new(Arc::clone(scanner().slots()), limits);
+    for round in 0..2_000 {
+        for record in RECORDS {
+            compare(&mut scanner, record.as_bytes());
+        }
+        let text = format!(r#"{{"a":{{"fresh{round}":1,"more{round}":[{{"b":2}}]}},"eventName":"x"}}"#);
+        for _ in 0..3 {
+            compare(&mut scanner, text.as_bytes());
+            assert!(scanner.shapes.bytes() + scanner.paths.bytes() < 201_000);
+        }
+        assert_eq!(compare(&mut scanner, RECORDS[3].as_bytes()), Scan::Record { end: RECORDS[3].len() });
+        assert!(round < 2 || scanner.leaves().iter().all(|leaf| !leaf.edge.is_temporary()), "{round}");
+    }
+    assert!(scanner.generation() > 2, "{}", scanner.generation());
+}
+
+#[test]
+fn of_a_record_with_too_many_leaves_large_containers_are_kept_whole() {
+    let mut slots = Slots::default();
+    let wanted = ["a", "eventName", "userIdentity.arn", "big.b"].map(|path| slots.want(path));
+    let limits = ScanLimits { leaves: 5_000, ..ScanLimits::default() };
+    let mut scanner = Scanner::new(Arc::new(slots), limits);
+    let many = vec![r#"{"b":[1,2,[]]}"#; 2_000].join(" , ");
+    let text = format!(
+        r#"{{"userIdentity":{{"arn":"x"}}, "big" : [{many}],"a":[{many}],"eventName":"y","z":[ {{ "\u0062":"\u00e9é" }} ]}}tail"#
+    );
+    for _ in 0..3 {
+        assert_eq!(scanner.scan(text.as_bytes(), 0), Scan::Record { end: text.len() - 4 });
+        assert!(scanner.truncated_index());
+        let found =
+            wanted.map(|slot| scanner.first(slot).map(|leaf| &text[leaf.start as usize..leaf.end as usize]));
+        assert_eq!(found[1..], [Some(r#""y""#), Some(r#""x""#), None]);
+        assert_eq!(found[0].unwrap().len(), many.len() + 2);
+        let mut at = 0;
+        for leaf in scanner.leaves() {
+            assert_eq!(scanner.edge(leaf.edge).text, &text.as_bytes()[at..leaf.start as usize]);
+            check_edge(scanner.edge(leaf.edge));
+            at = leaf.end as usize;
+        }
+        assert_eq!(scanner.edge(scanner.tail()).text, b" } ]}");
+        // The same text torn or broken is told apart as ever.
+        for end in (0..text.len() - 4).step_by(997) {
+            assert_eq!(scanner.scan(&text.as_bytes()[..end], 0), Scan::Incomplete);
+        }
+        let broken = text.replacen("[1,2,[]]}]", "[1,2,[]]}}", 1);
+        assert!(matches!(scanner.scan(broken.as_bytes(), 0), Scan::Invalid { .. }));
+    }
+    let members: Vec<String> = (0..5_001).map(|at| format!(r#""{at}":0"#)).collect();
+    let text = format!("{{{}}}", members.join(","));
+    assert!(matches!(scanner.scan(text.as_bytes(), 0), Scan::Invalid { .. }));
+    assert_eq!(compare(&mut scanner, RECORDS[3].as_bytes()), Scan::Record { end: RECORDS[3].len() });
+    assert!(!scanner.truncated_index());
+}
+
+#[test]
+fn a_container_that_is_skipped_is_judged_as_one_that_is_read() {
+    let mut dice = Dice(11);
+    let mut valid = 0;
+    for _ in 0..20_000 {
+        let mut text = RECORDS[dice.roll(RECORDS.len())].as_bytes().to_vec();
+        let other = RECORDS[dice.roll(RECORDS.len())].as_bytes();
+        mutate(&mut dice, &mut text, other);
+        if text.first() != Some(&b'{') {
+            continue;
+        }
+        let (expected, leaves) = plain::parse(&text, 0, 128);
+        match (crate::record::skip::skip(&text, 0, 128), expected) {
+            (Ok((at, found)), Scan::Record { end }) => {
+                valid += 1;
+                assert_eq!((at, found), (end, leaves.len() + usize::from(leaves.is_empty())));
+            }
+            (Err(Scan::Incomplete), Scan::Incomplete) | (Err(Scan::Invalid { .. }), Scan::Invalid { .. }) => {
+            }
+            (found, _) => panic!("{found:?} {expected:?} {}", text.escape_ascii()),
+        }
+    }
+    assert!(valid > 300, "{valid}");
+}
+
 /// Records of the corpus beside the project, where it is there.
 fn corpus() -> Vec<Vec<u8>> {
     let root = std::env::var_os("TRAILSHIP_CORPUS").map_or_else(
