@@ -43,8 +43,8 @@ fn main() {
     let bench = Bench::new();
     println!("main job, MB/s of decompressed input for each CPU second; ratio = floor's CPU / job's CPU");
     println!(
-        "{:<34} {:>9} {:>9} {:>7}  {:>9} {:>8}  {}",
-        "case", "floor", "job", "ratio", "records", "kept", "peak MiB"
+        "{:<34} {:>9} {:>9} {:>7}  {:>9} {:>8}  peak MiB",
+        "case", "floor", "job", "ratio", "records", "kept"
     );
     bench.throughput();
     bench.scaling();

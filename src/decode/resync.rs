@@ -6,7 +6,7 @@
 //! - it scans as a whole valid object, with `eventVersion` and two more of a record's keys at its own top level;
 //! - behind it stands what may stand behind an element: a comma and another value, or `]`, or the end.
 //!
-//! Or it begins a line, and what begins there is something [`shape`](super::shape) knows. In a line format, any line is
+//! Or it begins a line, and what begins there is something [`shape`] knows. In a line format, any line is
 //! a new beginning. The search begins at the string before the fault: a quote that is missing is noticed late.
 
 use super::shape::{self, Shape};

@@ -98,7 +98,7 @@ impl Budget {
     }
 
     /// Takes `bytes` whether they are there or not: for the rest of a record that is already being written. Whoever
-    /// does this stops at the next record until [`Budget::overdrawn`] says no.
+    /// does this stops at the next record until the budget is no longer overdrawn.
     pub fn take_anyway(&self, account: AccountId, kind: Kind, bytes: usize) -> Permit {
         let mut permit = Permit { budget: self.clone(), account, kind, reserved: 0, borrowed: 0 };
         permit.grow_anyway(bytes);

@@ -240,7 +240,7 @@ impl Pool {
 
 impl Lane {
     fn runnable(&self) -> bool {
-        !self.resting && !(self.fresh.is_empty() && self.parked.is_empty())
+        !self.resting && (!self.fresh.is_empty() || !self.parked.is_empty())
     }
 }
 

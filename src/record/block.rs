@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn special_bytes_are_quote_backslash_control_and_not_ascii() {
         for byte in 0..=u8::MAX {
-            let expected = byte < 0x20 || byte >= 0x80 || byte == b'"' || byte == b'\\';
+            let expected = !(0x20..0x80).contains(&byte) || byte == b'"' || byte == b'\\';
             for place in [0, 7, 16, 31] {
                 let mut block = [b'a'; BLOCK];
                 block[place] = byte;

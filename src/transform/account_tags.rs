@@ -108,7 +108,7 @@ impl Accounts {
         }
         seen.looked = Some(now);
         let stamp = stamp(&self.path);
-        if stamp == seen.stamp && !(stamp.is_none() && !seen.broken) {
+        if stamp == seen.stamp && (stamp.is_some() || seen.broken) {
             return;
         }
         seen.stamp = stamp;

@@ -78,7 +78,7 @@ impl Sample {
     fn keeps(&self, key: &[u8]) -> bool {
         let mut hash = self.seeded.clone();
         hash.update(key);
-        hash.digest() % self.keep_one_in == 0
+        hash.digest().is_multiple_of(self.keep_one_in)
     }
 
     /// Says on the record what it stands for, together with rules before this one.
