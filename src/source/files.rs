@@ -293,26 +293,17 @@ impl Files {
     }
 
     /// Takes a message of the searching thread.
-    fn take(&self, run: &mut Run, message: Message) -> Result<(), SourceError> {
+    fn take(&self, run: &mut Run, message: Message) {
         match message {
             Message::Found(found) => run.found.push_back(found),
             Message::Ended { everything } => {
                 run.searching = false;
                 if everything {
-                    run.rescan_at = Some(self.now().after(self.rescan));
-                }
-                if everything && !run.searched_once {
                     run.searched_once = true;
-                    // A source that will not look again must not end well without what it was asked for.
-                    if !self.watching
-                        && let Some(unreadable) = lock(&self.shared.unreadable).take()
-                    {
-                        return Err(SourceError::Stop(unreadable));
-                    }
+                    run.rescan_at = Some(self.now().after(self.rescan));
                 }
             }
         }
-        Ok(())
     }
 
     /// Starts the next search, if one is wanted and none is on.
@@ -327,7 +318,8 @@ impl Files {
                 run.tasks.push_front(Task::Files(files, how));
             }
         }
-        if self.watching && run.rescan_at.is_some_and(|at| at <= now) {
+        // The second condition: the clock was set back.
+        if self.watching && run.rescan_at.is_some_and(|at| at <= now || at.since(now) > self.rescan) {
             run.rescan_at = None;
             run.tasks.push_back(Task::Everything);
         }
@@ -407,14 +399,18 @@ impl Source for Files {
             while run.found.len() < most
                 && let Ok(message) = run.messages.try_recv()
             {
-                self.take(run, message)?;
+                self.take(run, message);
             }
             if !run.found.is_empty() {
                 return Ok(Some(self.lend(run, most)));
             }
             self.search(run);
             if self.is_at_end(run) {
-                return Ok(None);
+                // A source that will not look again must not end well without what it was asked for.
+                return match lock(&self.shared.unreadable).take() {
+                    Some(unreadable) => Err(SourceError::Stop(unreadable)),
+                    None => Ok(None),
+                };
             }
             let patience = self.patience(run);
             // While a search is on the system keeps the notices.
@@ -426,7 +422,7 @@ impl Source for Files {
                 }
             };
             tokio::select! {
-                Some(message) = run.messages.recv() => self.take(run, message)?,
+                Some(message) = run.messages.recv() => self.take(run, message),
                 changes = notices => run.changed(changes),
                 () = self.returned.notified() => {}
                 () = tokio::time::sleep(patience) => {}

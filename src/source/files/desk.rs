@@ -1,7 +1,7 @@
 //! Decides about each file that is seen: leave it, lend it, or look at it again later.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How often a failed file is lent again before a source that ends leaves it.
-const MOST_TRIES: u32 = 5;
+const MOST_TRIES: u32 = 3;
 /// How often a source that ends looks whether a growing file has grown.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -174,7 +174,10 @@ impl Desk {
         let unquiet = now < quiet && matches!(how, How::Again | How::Due) && !self.rules.ends;
         if let Some(waiting) = self.waiting.get_mut(&inode) {
             let same = waiting.facts.same_content(&facts);
-            if same && (now < waiting.due || waiting.judged.is_some_and(|judged| now < judged)) {
+            // A notice says that what was waited for to be quiet is done.
+            let done = how == How::Told && waiting.is_unquiet();
+            let early = now < waiting.due && !done || waiting.judged.is_some_and(|judged| now < judged);
+            if same && early {
                 if waiting.asked {
                     let judged = waiting.judged.unwrap_or(waiting.due);
                     waiting.due = if self.rules.ends { judged.min(now.after(GLANCE)) } else { judged };
@@ -383,6 +386,13 @@ impl Desk {
         self.waiting.is_empty()
     }
 
+    /// Something that cannot be read may hide files.
+    pub(super) fn leave(&mut self, path: &Path) {
+        if self.rules.ends {
+            self.left.push(path.display().to_string());
+        }
+    }
+
     /// Waits no longer for files that end too early.
     pub(super) fn leave_growing(&mut self) {
         let left = self.waiting.extract_if(|_, waiting| waiting.judged.is_some());
@@ -409,6 +419,13 @@ impl Desk {
             tracing::warn!(%pipeline, %source, records, files, "{records} records of {files} files were shipped again after a crash");
             self.crash = Crash::default();
         }
+    }
+}
+
+impl Waiting {
+    /// Whether it was never lent, because it may be being written.
+    fn is_unquiet(&self) -> bool {
+        self.tries == 0 && self.judged.is_none()
     }
 }
 

@@ -189,8 +189,12 @@ impl Visit for Eyes<'_> {
 
     fn trouble(&mut self, path: &Path, hides: bool, what: &str) {
         self.hidden |= hides;
-        if hides && self.how == How::First && self.shared.roots.iter().any(|root| root.is_at(path)) {
-            lock(&self.shared.unreadable).get_or_insert_with(|| format!("{}: {what}", path.display()));
+        if hides && self.how == How::First {
+            if self.shared.roots.iter().any(|root| root.is_at(path)) {
+                lock(&self.shared.unreadable).get_or_insert_with(|| format!("{}: {what}", path.display()));
+            } else {
+                lock(&self.shared.desk).leave(path);
+            }
         }
         let is_new = !lock(&self.shared.trouble).contains(path);
         if is_new && !self.trouble.contains(path) {

@@ -99,9 +99,13 @@ impl Root {
 
     /// Visits everything below a directory.
     pub(super) fn search_below(&self, folder: &Path, visit: &mut impl Visit) -> ControlFlow<()> {
-        let depth = folder.strip_prefix(&self.base).map_or(0, |below| below.components().count());
+        let depth = self.depth(folder);
         let mut walk = Walk { root: self, canonical: None, visit, linked: HashSet::new() };
         walk.folder(folder, depth)
+    }
+
+    fn depth(&self, path: &Path) -> usize {
+        path.strip_prefix(&self.base).map_or(0, |below| below.components().count())
     }
 
     /// Visits one path, if it is a file, or a link to one, that is read. Returns what stands there.
@@ -113,7 +117,7 @@ impl Root {
         }
         if facts.is_symlink() {
             let mut walk = Walk { root: self, canonical: None, visit, linked: HashSet::new() };
-            let went = walk.link(path, DEEPEST);
+            let went = walk.link(path, self.depth(path));
             return (fs::metadata(path).ok(), went);
         }
         (None, ControlFlow::Continue(()))

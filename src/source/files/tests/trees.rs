@@ -114,10 +114,14 @@ async fn empty_files_part_files_and_things_that_are_no_files_are_not_lent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stated_path_that_is_not_there_stops_a_run_that_ends() {
+async fn a_stated_path_that_is_not_there_stops_a_run_that_ends_after_the_others() {
     let world = World::new();
-    let missing = world.path("missing").display().to_string();
-    let files = world.files_of(&[&missing], true);
+    world.write("there/a", "{}");
+    let path = |name: &str| world.path(name).display().to_string();
+    let files = world.files_of(&[&path("missing"), &path("there")], true);
+    let lent = world.run(files.next(9)).await.unwrap().unwrap();
+    assert_eq!(path_of(&lent[0]), world.path("there/a"));
+    files.settle(lent.iter().map(work).collect()).await.unwrap();
     let stopped = world.run(files.next(9)).await.unwrap_err();
     assert!(stopped.to_string().contains("missing: No such file"), "{stopped}");
 }
@@ -133,7 +137,11 @@ async fn a_directory_that_cannot_be_read_hides_only_itself_and_is_tried_again() 
         eprintln!("skipped: this user can read everything");
         return;
     }
-    assert_eq!(world.ship().await, ["a/1", "c/1"]);
+    let files = world.files(true);
+    let shipped = world.run(ship_all(&files)).await;
+    assert_eq!(world.names(&shipped), ["a/1", "c/1"]);
+    assert_eq!(files.unsettled(), [world.path("b").display().to_string()]);
+    drop(files);
     fs::set_permissions(world.path("b"), fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(world.ship().await, ["b/1"]);
 }
