@@ -18,7 +18,7 @@ pub trait Leaves {
     type Leaf: Copy;
 
     /// Calls `visit` with each scalar at a slot until it returns `false`. Empty containers and removed leaves are not shown.
-    fn each(&self, slot: SlotId, visit: &mut dyn FnMut(Self::Leaf) -> bool);
+    fn each(&self, slot: SlotId, visit: impl FnMut(Self::Leaf) -> bool);
 
     /// The JSON text of a leaf's value, a string with its quotes and escapes.
     fn text(&self, leaf: Self::Leaf) -> &[u8];
@@ -175,7 +175,7 @@ impl PatternSet {
         let mut begun = false;
         for table in &self.tables {
             let mut stop = false;
-            record.each(table.slot, &mut |leaf| {
+            record.each(table.slot, |leaf| {
                 let Content::Text(text) = Content::of(record.text(leaf), &mut scratch.text) else {
                     return true;
                 };
@@ -277,7 +277,7 @@ impl Place {
         let absent = self.wanted.absent;
         let mut verdict = Verdict::No;
         let (mut loose, mut present) = (false, false);
-        record.each(self.slot, &mut |leaf| {
+        record.each(self.slot, |leaf| {
             let holds = self.wanted.holds(record.text(leaf), scratch);
             if holds || absent {
                 let tied = record.is_tied(leaf);

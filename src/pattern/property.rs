@@ -81,7 +81,7 @@ impl Plain {
 impl Leaves for Plain {
     type Leaf = usize;
 
-    fn each(&self, slot: SlotId, visit: &mut dyn FnMut(usize) -> bool) {
+    fn each(&self, slot: SlotId, mut visit: impl FnMut(usize) -> bool) {
         for (at, leaf) in self.leaves.iter().enumerate() {
             if leaf.0 == slot && !visit(at) {
                 return;

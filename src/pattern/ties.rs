@@ -75,7 +75,7 @@ struct Options {
 impl Options {
     fn of<L: Leaves>(place: &Place, record: &L, scratch: &mut Vec<u8>) -> Options {
         let mut options = Options { absent: place.wanted.absent, ..Options::default() };
-        record.each(place.slot, &mut |leaf| {
+        record.each(place.slot, |leaf| {
             let holds = place.wanted.holds(record.text(leaf), scratch);
             if holds || options.absent {
                 let mut ties = Vec::new();

@@ -41,7 +41,7 @@ impl<'a> View<'a> {
 
     /// Shows what was added under a path until `visit` returns `false`.
     #[cold]
-    fn each_added(&self, overlay: &'a Overlay, slot: SlotId, visit: &mut dyn FnMut(Found<'a>) -> bool) {
+    fn each_added(&self, overlay: &'a Overlay, slot: SlotId, mut visit: impl FnMut(Found<'a>) -> bool) {
         let path = self.index.slots().path(slot);
         let Some(rest) = path.strip_prefix(self.added).and_then(|path| path.strip_prefix('.')) else {
             return;
@@ -86,7 +86,7 @@ impl<'a> Leaves for View<'a> {
     type Leaf = Found<'a>;
 
     #[inline]
-    fn each(&self, slot: SlotId, visit: &mut dyn FnMut(Found<'a>) -> bool) {
+    fn each(&self, slot: SlotId, mut visit: impl FnMut(Found<'a>) -> bool) {
         let edited = self.overlay.filter(|overlay| !overlay.leaves_untouched());
         for position in self.index.hits(slot) {
             let Some(leaf) = self.index.leaves().get(position as usize) else { continue };
