@@ -6,6 +6,7 @@
 mod cat;
 mod check;
 mod console;
+mod demo;
 mod generate;
 mod place;
 mod progress;
@@ -85,6 +86,7 @@ enum LogFormat {
 enum Command {
     Cat(cat::Args),
     Check(check::Args),
+    Demo(demo::Args),
     Generate(Box<generate::Args>),
     Run(run::Args),
 }
@@ -153,6 +155,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
     let outcome = match args.command {
         Command::Cat(args) => cat::run(&args, &around),
         Command::Check(args) => check::run(&args, &around),
+        Command::Demo(args) => demo::run(&args, &around),
         Command::Run(args) => run::run(&args, &around),
         Command::Generate(args) => generate::run(&args, &around),
     };

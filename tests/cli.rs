@@ -52,7 +52,7 @@ fn tree(directory: &Path, more: &[&str]) {
 #[test]
 fn help_is_as_written_down_and_has_an_example() {
     let here = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 5] = [&[], &["cat"], &["check"], &["generate"], &["run"]];
+    let commands: [&[&str]; 6] = [&[], &["cat"], &["check"], &["demo"], &["generate"], &["run"]];
     for command in commands {
         let mut arguments = command.to_vec();
         arguments.push("--help");
@@ -289,4 +289,49 @@ fn run_without_a_sink_writes_to_standard_output_until_its_reader_leaves() {
     assert!(first.is_object());
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&mut child));
+}
+
+#[test]
+fn demo_needs_nothing_and_shows_what_happened() {
+    let here = tempfile::tempdir().unwrap();
+    let output = run(here.path(), &["demo", "--bytes", "3 MB"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    for wanted in [
+        "GetObject",
+        "Sampling",
+        "Signals",
+        "access_denied",
+        "payments-prod",
+        "estimate",
+        "https://",
+        "Where it is",
+    ] {
+        assert!(told.contains(wanted), "{wanted} is missing:\n{told}");
+    }
+    let figures = told.lines().filter(|line| line.contains("/GB") || line.contains("/M "));
+    assert!(figures.clone().count() >= 4 && figures.clone().all(|line| line.ends_with("estimate")), "{told}");
+    let wide =
+        told.lines().find(|line| line.chars().count() > 80 && !line.contains(here.path().to_str().unwrap()));
+    assert_eq!(wide, None);
+
+    let home = told.lines().find_map(|line| line.strip_prefix("config   ")).unwrap();
+    let home = Path::new(home).parent().unwrap();
+    assert!(home.starts_with(here.path()), "{home:?}");
+    let shipped = run(here.path(), &["cat", home.join("out").to_str().unwrap()]);
+    let shipped = text(&shipped.stdout).lines().count().to_string();
+    let all = told.lines().find(|line| line.starts_with("all ")).unwrap().replace(',', "");
+    assert!(all.split_whitespace().any(|word| word == shipped), "{shipped} in {all}");
+    assert_eq!(
+        run(here.path(), &["check", "-c", home.join("trailship.toml").to_str().unwrap()]).status.code(),
+        Some(0)
+    );
+}
+
+#[test]
+fn demo_leaves_a_directory_with_something_in_it_alone() {
+    let here = tempfile::tempdir().unwrap();
+    fs::write(here.path().join("mine"), "").unwrap();
+    assert_eq!(run(here.path(), &["demo", "--keep", "."]).status.code(), Some(2));
+    assert_eq!(fs::read_dir(here.path()).unwrap().count(), 1);
 }

@@ -65,7 +65,7 @@ impl Console {
 }
 
 /// Source: no-color.org.
-fn colours_are_welcome() -> bool {
+pub(super) fn colours_are_welcome() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

@@ -98,7 +98,7 @@ enum ProfileArg {
 }
 
 /// Reads a size.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     text.parse::<ByteSize>().map(ByteSize::get).map_err(said)
 }
 

@@ -156,7 +156,7 @@ async fn show(mut progress: Progress, pipelines: Vec<Arc<Pipeline>>) {
 }
 
 /// Says how a run ended.
-fn outcome(report: &Report, signal: Option<Signal>) -> Outcome {
+pub(super) fn outcome(report: &Report, signal: Option<Signal>) -> Outcome {
     if !report.errors.is_empty() {
         return Outcome::Failed;
     }
