@@ -48,6 +48,32 @@ const FOUND: usize = 1024;
 /// How long a source that ends waits for files that are still growing.
 const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// The first part of the names of the state's spaces: `files/PIPELINE/SOURCE` holds the files that were shipped,
+/// `files/PIPELINE/SOURCE/lent` the groups on loan.
+pub const SPACES: &str = "files/";
+
+/// What the state keeps of a file that was shipped, for showing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// Bytes, as stored.
+    pub size: u64,
+    /// When its content was last written.
+    pub modified: Timestamp,
+}
+
+impl Shipped {
+    /// Reads a value of the state; `None` where it is of a kind this program does not know.
+    pub fn read(value: &[u8]) -> Option<Shipped> {
+        let facts = known::Entry::from_bytes(value)?.facts;
+        Some(Shipped { size: facts.size, modified: Timestamp(facts.modified) })
+    }
+}
+
+/// How many files a group on loan is made of.
+pub const fn lent_files(value: &[u8]) -> usize {
+    value.len() / ledger::NOTED
+}
+
 /// Reads CloudTrail from directories, globs, files and standard input.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

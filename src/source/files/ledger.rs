@@ -12,7 +12,7 @@ use crate::source::Build;
 use crate::state::{Op, StateError, Store};
 
 /// Bytes of one file in the note about a group.
-const NOTED: usize = 32;
+pub(super) const NOTED: usize = 32;
 
 /// The state's side of the source.
 #[derive(Debug)]
