@@ -11,6 +11,7 @@ mod generate;
 mod place;
 mod progress;
 mod run;
+mod state;
 mod text;
 
 use std::ffi::OsString;
@@ -89,6 +90,7 @@ enum Command {
     Demo(demo::Args),
     Generate(Box<generate::Args>),
     Run(run::Args),
+    State(state::Args),
 }
 
 /// How a command ended.
@@ -157,6 +159,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Check(args) => check::run(&args, &around),
         Command::Demo(args) => demo::run(&args, &around),
         Command::Run(args) => run::run(&args, &around),
+        Command::State(args) => state::run(&args, &around),
         Command::Generate(args) => generate::run(&args, &around),
     };
     around.log.finish();

@@ -52,7 +52,8 @@ fn tree(directory: &Path, more: &[&str]) {
 #[test]
 fn help_is_as_written_down_and_has_an_example() {
     let here = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 6] = [&[], &["cat"], &["check"], &["demo"], &["generate"], &["run"]];
+    let commands: [&[&str]; 8] =
+        [&[], &["cat"], &["check"], &["demo"], &["generate"], &["run"], &["state"], &["state", "ls"]];
     for command in commands {
         let mut arguments = command.to_vec();
         arguments.push("--help");
@@ -334,4 +335,54 @@ fn demo_leaves_a_directory_with_something_in_it_alone() {
     fs::write(here.path().join("mine"), "").unwrap();
     assert_eq!(run(here.path(), &["demo", "--keep", "."]).status.code(), Some(2));
     assert_eq!(fs::read_dir(here.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_following_run_stops_in_order_and_goes_on_where_it_stopped() {
+    let here = tempfile::tempdir().unwrap();
+    tree(here.path(), &[]);
+    configure(here.path(), "");
+    let records = text(&run(here.path(), &["cat", "trail"]).stdout).lines().count();
+    let mut child = trailship(here.path())
+        .arg("run")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The state lists a file once it was shipped.
+    while known(here.path()) < files(&here.path().join("trail")) {
+        assert!(child.try_wait().unwrap().is_none(), "{}", said(&mut child));
+        std::thread::yield_now();
+    }
+    let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&mut child));
+    assert_eq!(text(&run(here.path(), &["cat", "out"]).stdout).lines().count(), records);
+
+    let again = run(here.path(), &["run", "--once"]);
+    assert_eq!(again.status.code(), Some(0));
+    assert_eq!(text(&run(here.path(), &["cat", "out"]).stdout).lines().count(), records);
+}
+
+/// How many files the state says were shipped.
+fn known(directory: &Path) -> usize {
+    let output = run(directory, &["state", "ls"]);
+    let listed = text(&output.stdout);
+    let row = listed.lines().find(|line| line.starts_with("main "));
+    row.and_then(|row| row.split_whitespace().nth(2)).map_or(0, |files| files.parse().unwrap())
+}
+
+fn files(directory: &Path) -> usize {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    entries.map(|entry| if entry.file_type().unwrap().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+#[test]
+fn state_of_a_directory_that_is_not_there_is_told() {
+    let here = tempfile::tempdir().unwrap();
+    let output = run(here.path(), &["state", "ls", "--data-dir", "none"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "error: there is no none: nothing has run with it\n");
+    assert!(!here.path().join("none").exists());
 }
