@@ -65,6 +65,7 @@ impl SlotTable {
         place.end = entry;
     }
 
+    #[inline]
     fn place(&self, slot: SlotId) -> Option<Place> {
         self.places.get(usize::from(slot.0)).copied().filter(|place| place.stamp == self.stamp)
     }
@@ -79,6 +80,7 @@ impl SlotTable {
         self.place(slot).map(|place| place.last)
     }
 
+    #[inline]
     pub(super) fn all(&self, slot: SlotId) -> Hits<'_> {
         let place = self.place(slot);
         Hits {

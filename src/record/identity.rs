@@ -122,12 +122,14 @@ impl IdentitySlots {
     pub fn read(&self, scanner: &Scanner, buffer: &[u8], span: Span, fallback: &ObjectFacts) -> Identity {
         let text = |slot: SlotId| string(scanner, buffer, slot);
         let account = |slot: SlotId| text(slot).and_then(|span| Account::parse(span.of(buffer)));
+        let escaped = scanner.escaped();
         let (recipient, caller_text) = (text(self.recipient), text(self.caller));
         let caller = caller_text.and_then(|span| Account::parse(span.of(buffer)));
         let id = match text(self.event_id) {
-            Some(id) => Some(record_id(id.of(buffer), recipient.unwrap_or_default().of(buffer))),
-            None => text(self.aggregated_id)
-                .map(|id| record_id(id.of(buffer), text(self.account).unwrap_or_default().of(buffer))),
+            Some(id) => Some(record_id(id.of(buffer), recipient.unwrap_or_default().of(buffer), escaped)),
+            None => text(self.aggregated_id).map(|id| {
+                record_id(id.of(buffer), text(self.account).unwrap_or_default().of(buffer), escaped)
+            }),
         };
         Identity {
             id: id.unwrap_or_else(|| RecordId(xxh3_128(span.of(buffer)))),
@@ -154,15 +156,17 @@ impl IdentitySlots {
             && Kind::of(leaf.text(buffer)) != Kind::Null
         {
             // Slots do not tell an array's elements from a plain member: the depth does.
-            let plain = scanner.paths().depth(scanner.path(leaf)) == 1;
+            let after_colon = leaf.start.checked_sub(1).and_then(|at| buffer.get(at as usize)) == Some(&b':');
+            let plain = after_colon || scanner.paths().depth(scanner.path(leaf)) == 1;
             return match string(scanner, buffer, self.category) {
-                Some(category) if plain => named(category.of(buffer), CATEGORIES),
+                Some(category) if plain => named(category.of(buffer), scanner.escaped(), CATEGORIES),
                 _ => EventKind::Other,
             };
         }
         // Before eventVersion 1.07 there is no category; from 1.06 on `managementEvent` tells.
         let event_type = string(scanner, buffer, self.event_type);
-        let kind = event_type.map_or(EventKind::Management, |text| named(text.of(buffer), TYPES));
+        let kind =
+            event_type.map_or(EventKind::Management, |text| named(text.of(buffer), scanner.escaped(), TYPES));
         let management = scanner.last(self.management).map(|leaf| leaf.text(buffer));
         if kind == EventKind::Management && management == Some(b"false") { EventKind::Data } else { kind }
     }
@@ -188,14 +192,14 @@ const TYPES: &[(&str, EventKind)] = &[
     ("AwsAggregatedEvent", EventKind::Aggregated),
 ];
 
-fn named(text: &[u8], names: &[(&str, EventKind)]) -> EventKind {
-    names.iter().find(|(name, _)| is(text, name)).map_or(EventKind::Other, |&(_, kind)| kind)
+fn named(text: &[u8], escaped: bool, names: &[(&str, EventKind)]) -> EventKind {
+    names.iter().find(|(name, _)| is(text, escaped, name)).map_or(EventKind::Other, |&(_, kind)| kind)
 }
 
-/// Whether a string's text, escapes undone, is this name, whatever the case.
-pub(super) fn is(text: &[u8], name: &str) -> bool {
-    text.eq_ignore_ascii_case(name.as_bytes())
-        || (text.contains(&b'\\') && unescape(text).eq_ignore_ascii_case(name))
+/// Whether a string's text, escapes undone where there may be some, is this name, whatever the case.
+#[inline]
+pub(super) fn is(text: &[u8], escaped: bool, name: &str) -> bool {
+    text.eq_ignore_ascii_case(name.as_bytes()) || (escaped && unescape(text).eq_ignore_ascii_case(name))
 }
 
 /// The last leaf of a slot, if it is a string that is not empty: the text between its quotes.
@@ -205,16 +209,17 @@ pub(super) fn string(scanner: &Scanner, buffer: &[u8], slot: SlotId) -> Option<S
     quoted.then(|| Span { start: leaf.start + 1, end: leaf.end - 1 })
 }
 
-fn record_id(event: &[u8], account: &[u8]) -> RecordId {
+fn record_id(event: &[u8], account: &[u8], escaped: bool) -> RecordId {
     let mut text = [0; 128];
     let len = event.len() + 1 + account.len();
-    if event.contains(&b'\\') || account.contains(&b'\\') || len > text.len() {
+    if escaped || len > text.len() {
         return RecordId(xxh3_128(format!("{}/{}", unescape(event), unescape(account)).as_bytes()));
     }
-    for (to, &from) in text.iter_mut().zip(event.iter().chain(b"/").chain(account)) {
-        *to = from;
-    }
-    RecordId(xxh3_128(text.get(..len).unwrap_or_default()))
+    let (head, rest) = text.split_at_mut(event.len());
+    head.copy_from_slice(event);
+    rest[0] = b'/';
+    rest[1..=account.len()].copy_from_slice(account);
+    RecordId(xxh3_128(&text[..len]))
 }
 
 /// Seconds since 1970 of an event time.

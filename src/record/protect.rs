@@ -138,34 +138,33 @@ impl ProtectSlots {
                 reasons = reasons.with(reason);
             }
         };
-        let any = |slot: SlotId, test: &dyn Fn(&[u8]) -> bool| {
-            scanner
-                .hits(slot)
-                .any(|hit| scanner.leaves().get(hit as usize).is_some_and(|leaf| test(leaf.text(buffer))))
-        };
+        let escaped = scanner.escaped();
         let there = |text: &[u8]| text != b"\"\"" && Kind::of(text) != Kind::Null;
-        let error = any(self.error_code, &there) || any(self.error_message, &there);
+        let error =
+            any(scanner, buffer, self.error_code, there) || any(scanner, buffer, self.error_message, there);
         add(error, Protection::ERRORS);
         add(error && identity.kind == EventKind::NetworkActivity, Protection::NETWORK);
 
         let source = string(scanner, buffer, self.source).map(|span| span.of(buffer));
-        let signed_in = any(self.event_type, &|text| is(inside(text), "AwsConsoleSignIn"));
-        add(signed_in || source.is_some_and(|text| service(text, "signin.")), Protection::SIGNIN);
-        add(source.is_some_and(|text| service(text, "sts.")), Protection::STS);
+        let signed_in =
+            any(scanner, buffer, self.event_type, |text| is(inside(text), escaped, "AwsConsoleSignIn"));
+        add(signed_in || source.is_some_and(|text| service(text, escaped, "signin.")), Protection::SIGNIN);
+        add(source.is_some_and(|text| service(text, escaped, "sts.")), Protection::STS);
 
-        let root = |text: &[u8]| is(inside(text), "Root");
-        let root = any(self.user_type, &root)
-            || any(self.issuer_type, &root)
-            || any(self.user_arn, &|text| inside(text).ends_with(b":root"))
-            || any(self.assumed_root, &|text| is(inside(text), "true"))
-            || identity.name.is_some_and(|name| is(name.of(buffer), "AssumeRoot"));
+        let root = |text: &[u8]| is(inside(text), escaped, "Root");
+        let root = any(scanner, buffer, self.user_type, root)
+            || any(scanner, buffer, self.issuer_type, root)
+            || any(scanner, buffer, self.user_arn, |text| inside(text).ends_with(b":root"))
+            || any(scanner, buffer, self.assumed_root, |text| is(inside(text), escaped, "true"))
+            || identity.name.is_some_and(|name| is(name.of(buffer), escaped, "AssumeRoot"));
         add(root, Protection::ROOT);
 
         let writes = identity.kind == EventKind::Management
-            && (scanner.first(self.read_only).is_none() || any(self.read_only, &|text| text != b"true"));
+            && (scanner.first(self.read_only).is_none()
+                || any(scanner, buffer, self.read_only, |text| text != b"true"));
         add(writes, Protection::WRITES);
         add(identity.kind == EventKind::Insight, Protection::INSIGHTS);
-        add(self.addenda.iter().any(|&slot| any(slot, &there)), Protection::ADDENDA);
+        add(self.addenda.iter().any(|&slot| any(scanner, buffer, slot, there)), Protection::ADDENDA);
 
         // Insights name their API elsewhere, aggregated events have none.
         let named = match identity.kind {
@@ -185,12 +184,19 @@ fn inside(text: &[u8]) -> &[u8] {
 }
 
 /// Whether an event source is this service, in any partition, whatever the case.
-fn service(text: &[u8], prefix: &str) -> bool {
-    if text.contains(&b'\\') {
-        let text = super::path::unescape(text);
-        return text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    }
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+fn service(text: &[u8], escaped: bool, prefix: &str) -> bool {
+    let starts = |text: &[u8]| {
+        text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    starts(text) || (escaped && starts(super::path::unescape(text).as_bytes()))
+}
+
+/// Whether a leaf of the slot passes.
+#[inline]
+fn any(scanner: &Scanner, buffer: &[u8], slot: SlotId, test: impl Fn(&[u8]) -> bool) -> bool {
+    scanner
+        .hits(slot)
+        .any(|hit| scanner.leaves().get(hit as usize).is_some_and(|leaf| test(leaf.text(buffer))))
 }
 
 impl Leaf {

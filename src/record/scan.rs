@@ -61,6 +61,7 @@ pub struct Scanner {
     truncated: bool,
     /// Whether a leaf is a container of more than its brackets.
     blanks: bool,
+    escaped: bool,
 }
 
 /// Why the fast road ended.
@@ -97,6 +98,7 @@ impl Scanner {
             generation: 0,
             truncated: false,
             blanks: false,
+            escaped: false,
             slots,
             limits,
         }
@@ -148,6 +150,7 @@ impl Scanner {
         self.paths.forget_temporary();
         self.truncated = false;
         self.blanks = false;
+        self.escaped = false;
         if self.shapes.bytes() + self.paths.bytes() > self.limits.tables {
             self.shapes.halve(&mut self.paths, self.limits.tables / 2);
             self.generation += 1;
@@ -184,7 +187,7 @@ impl Scanner {
                     }
                     let Some(first) = block(buffer, start) else { break 'leaf Exit::Unknown };
                     let found = if first[0] == b'"' {
-                        string_end(buffer, start, first)
+                        self.string_end(buffer, start, first)
                     } else {
                         self.other_end(buffer, start, target)
                     };
@@ -218,6 +221,28 @@ impl Scanner {
         };
         *state = State { at, path: place };
         exit
+    }
+
+    /// Where the string ends that starts at `at`, with this block.
+    #[inline(always)]
+    fn string_end(&mut self, buffer: &[u8], at: usize, block: &Block) -> Result<usize, Option<Scan>> {
+        let mask = special(block) & !1;
+        if mask == 0 {
+            return self.long_string(buffer, at, at + BLOCK);
+        }
+        let end = mask.trailing_zeros() as usize;
+        if block[end % BLOCK] == b'"' {
+            return Ok(at + end + 1);
+        }
+        self.long_string(buffer, at, at + end)
+    }
+
+    /// Where the string ends that starts at `at` and is plain up to `plain`.
+    #[inline(never)]
+    fn long_string(&mut self, buffer: &[u8], at: usize, plain: usize) -> Result<usize, Option<Scan>> {
+        let found = string::whole(buffer, at, plain)?;
+        self.escaped |= found.escaped;
+        Ok(found.end)
     }
 
     /// Where a value that is no string ends; `Err(None)`: no leaf starts here.
@@ -265,7 +290,7 @@ impl Scanner {
         } else {
             let found = match buffer.get(start) {
                 _ if gap.whole.is_some() => gap.whole.ok_or(None),
-                Some(b'"') => long_string(buffer, start, start + 1),
+                Some(b'"') => self.long_string(buffer, start, start + 1),
                 _ => string::other(buffer, start),
             };
             match found {
@@ -377,6 +402,11 @@ impl Scanner {
         self.blanks || self.truncated
     }
 
+    /// Whether a string value of this record may have escapes: if not, the text between quotes is the value.
+    pub fn escaped(&self) -> bool {
+        self.escaped
+    }
+
     /// Whether containers of this record were kept whole as one leaf because it has too many leaves: fields may be missing from the slots.
     pub fn truncated_index(&self) -> bool {
         self.truncated
@@ -388,26 +418,6 @@ const OPENED: usize = 1024;
 /// Longer gaps, in bytes, are not learned.
 const LEARNED: usize = 1024;
 const TOO_DEEP: &str = "nested deeper than 128";
-
-/// Where the string ends that starts at `at`, with this block.
-#[inline(always)]
-fn string_end(buffer: &[u8], at: usize, block: &Block) -> Result<usize, Option<Scan>> {
-    let mask = special(block) & !1;
-    if mask == 0 {
-        return long_string(buffer, at, at + BLOCK);
-    }
-    let end = mask.trailing_zeros() as usize;
-    if block[end % BLOCK] == b'"' {
-        return Ok(at + end + 1);
-    }
-    long_string(buffer, at, at + end)
-}
-
-/// Where the string ends that starts at `at` and is plain up to `plain`.
-#[inline(never)]
-fn long_string(buffer: &[u8], at: usize, plain: usize) -> Result<usize, Option<Scan>> {
-    Ok(string::whole(buffer, at, plain)?.end)
-}
 
 #[cfg(test)]
 mod tests;
