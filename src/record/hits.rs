@@ -51,6 +51,18 @@ impl SlotTable {
         }
     }
 
+    /// Enters the first leaf of a slot; `false` where there is one already.
+    #[inline(always)]
+    pub(super) fn set_first(&mut self, slot: u32, leaf: u32) -> bool {
+        match self.places.get_mut(slot as usize) {
+            Some(place) if place.stamp != self.stamp => {
+                *place = Place { stamp: self.stamp, first: leaf, last: leaf, head: NONE, end: NONE };
+                true
+            }
+            _ => false,
+        }
+    }
+
     #[inline(never)]
     fn repeat(&mut self, slot: u32, leaf: u32) {
         let Some(place) = self.places.get_mut(slot as usize) else { return };

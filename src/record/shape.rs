@@ -15,6 +15,8 @@ use super::{EdgeId, Mark};
 pub(super) const NONE: u32 = u32::MAX;
 /// Edges of one state that are tried one after the other.
 const CHAIN: u32 = 12;
+/// How many uses more an edge must have to move up past another: equals should not change places all the time.
+pub(super) const LEAD: u32 = 32;
 /// Groups of places for what was met once: few, so that little is forgotten by chance and much by age.
 const SEEN: usize = 4 * 1024;
 /// Places in a group.
@@ -44,6 +46,17 @@ pub(super) struct Hot {
     pub(super) advance: bool,
     /// Whether it is a tail, or leads to an array's far elements.
     pub(super) odd: bool,
+    /// Whether an empty container there is one level too many.
+    pub(super) deep: bool,
+}
+
+/// The second block of an edge's text, for those that are longer than one.
+#[derive(Clone, Debug)]
+pub(super) struct Second {
+    /// Bytes 32 to 63, then zeros.
+    pub(super) text: Block,
+    /// One bit for each byte that counts.
+    pub(super) mask: u32,
 }
 
 /// What others ask about an edge.
@@ -95,6 +108,8 @@ pub(super) struct Way {
     pub(super) advance: bool,
     /// Whether the target is in an array's far elements.
     pub(super) far: bool,
+    /// See [`Hot::deep`].
+    pub(super) deep: bool,
 }
 
 impl Rows {
@@ -162,6 +177,7 @@ impl Rows {
 #[derive(Debug)]
 pub(super) struct Shapes {
     pub(super) hot: Vec<Hot>,
+    pub(super) second: Vec<Second>,
     /// By lasting path: the first edge of its chain.
     pub(super) heads: Vec<u32>,
     pub(super) rows: Rows,
@@ -176,6 +192,7 @@ impl Shapes {
     pub(super) fn new() -> Shapes {
         Shapes {
             hot: Vec::new(),
+            second: Vec::new(),
             heads: Vec::new(),
             rows: Rows::default(),
             temporary: Rows::default(),
@@ -196,7 +213,8 @@ impl Shapes {
             let (Some(hot), Some(row)) = (old.hot.get(at as usize), old.rows.rows.get(at as usize)) else {
                 continue;
             };
-            let way = Way { slot: hot.slot, pops: hot.pops, advance: hot.advance, far: hot.odd };
+            let way =
+                Way { slot: hot.slot, pops: hot.pops, advance: hot.advance, far: hot.odd, deep: hot.deep };
             let state = paths.again(&old_paths, PathId(row.link));
             let path = paths.again(&old_paths, row.path);
             let edge = Edge { path, ..old.rows.get(at) };
@@ -218,7 +236,7 @@ impl Shapes {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.hot.len() * size_of::<Hot>()
+        self.hot.len() * (size_of::<Hot>() + size_of::<Second>())
             + self.heads.len() * 4
             + self.rows.bytes()
             + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
@@ -280,11 +298,9 @@ impl Shapes {
     /// Enters an edge for good.
     pub(super) fn learn(&mut self, hash: u64, state: PathId, edge: &Edge<'_>, way: Way) -> u32 {
         let at = self.rows.push(edge, state.0);
-        let mut text = [0; BLOCK];
-        for (to, &from) in text.iter_mut().zip(edge.text) {
-            *to = from;
-        }
-        let mask = if edge.text.len() >= BLOCK { u32::MAX } else { (1 << edge.text.len()) - 1 };
+        let (text, mask) = piece(edge.text, 0);
+        let (second, second_mask) = piece(edge.text, BLOCK);
+        self.second.push(Second { text: second, mask: second_mask });
         self.hot.push(Hot {
             text,
             mask,
@@ -296,6 +312,7 @@ impl Shapes {
             pops: way.pops,
             advance: way.advance,
             odd: way.far || edge.path == PathId::ROOT,
+            deep: way.deep,
         });
         self.by_hash.insert(hash, at);
         let paths = (state.0 as usize).max(edge.path.0 as usize) + 1;
@@ -359,7 +376,7 @@ impl Shapes {
     pub(super) fn promote(&mut self, state: PathId, before: u32, at: u32) {
         let Some(uses) = self.hot.get(at as usize).map(|hot| hot.uses) else { return };
         let Some(ahead) = self.hot.get(before as usize) else { return };
-        if uses <= ahead.uses {
+        if uses <= ahead.uses.saturating_add(LEAD) {
             return;
         }
         // The one ahead of `before`, found from the head: chains are short.
@@ -409,6 +426,17 @@ impl Shapes {
             hot.next = at;
         }
     }
+}
+
+/// The block of `text` from `start` on, and a bit for each byte of it.
+fn piece(text: &[u8], start: usize) -> (Block, u32) {
+    let text = text.get(start..).unwrap_or_default();
+    let mut block = [0; BLOCK];
+    for (to, &from) in block.iter_mut().zip(text) {
+        *to = from;
+    }
+    let mask = if text.len() >= BLOCK { u32::MAX } else { (1 << text.len()) - 1 };
+    (block, mask)
 }
 
 /// Tables are bounded far below 4 GiB, and so are the texts in them.
