@@ -198,6 +198,27 @@ impl Store {
         Ok(Store { keep: Box::new(keep), epoch: Some(epoch), clock: clock.clone(), _lock: None })
     }
 
+    /// Opens a copy of the state in `data_dir` (of nothing, where there is none) that is forgotten when it is dropped: a dry
+    /// run sees what was done before, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn copy(data_dir: &Path, clock: &Clock) -> Result<Store, StateError> {
+        let copy = Store::in_memory(clock)?;
+        if data_dir.join(embedded::FILE).exists() {
+            let store = Store::read_only(data_dir, clock)?;
+            for space in store.spaces()? {
+                let named: Arc<str> = space.as_str().into();
+                let mut ops = Vec::new();
+                store.each(&space, |key, value| {
+                    ops.push(Op::Put { space: named.clone(), key: key.to_vec(), value: value.to_vec() });
+                })?;
+                copy.commit(&ops)?;
+            }
+        }
+        Ok(copy)
+    }
+
     /// The number of this opening, larger than that of every one before it; 0 where it is open only for reading.
     pub fn epoch(&self) -> u64 {
         self.epoch.unwrap_or(0)

@@ -99,6 +99,21 @@ fn state_is_read_beside_the_process_that_writes_it() {
 }
 
 #[test]
+fn a_copy_has_what_was_there_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    assert_eq!(Store::copy(&missing, &clock()).unwrap().spaces().unwrap(), [""; 0]);
+    assert!(!missing.exists());
+    let store = Store::open(folder.path(), &clock()).unwrap();
+    store.commit(&[put("a", "k", "1"), put("b", "k", "2")]).unwrap();
+    let copy = Store::copy(folder.path(), &clock()).unwrap();
+    copy.commit(&[put("a", "k", "3")]).unwrap();
+    assert_eq!(text(&copy, "a", "k").as_deref(), Some("3"));
+    assert_eq!(text(&copy, "b", "k").as_deref(), Some("2"));
+    assert_eq!(text(&store, "a", "k").as_deref(), Some("1"));
+}
+
+#[test]
 fn state_that_a_crash_left_is_read_and_opened() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("before"), &clock()).unwrap();
