@@ -59,7 +59,7 @@ impl Page {
         if length <= WIDE
             && let (Some(block), Some(room)) = (block::<WIDE>(source, start), self.room::<WIDE>())
         {
-            room.copy_from_slice(block);
+            *room = *block; // an assignment is inlined; `copy_from_slice` calls
             self.at += length;
         } else {
             self.write(source.get(start..end).unwrap_or_default());
