@@ -34,6 +34,8 @@ struct Plan {
     name: u32,
 }
 
+/// The quote of a string within JSON text. Most leaves are strings, so it stands behind the text of every edge within.
+const QUOTE: &[u8; 2] = b"\\\"";
 /// The root writes no name.
 const NO_NAME: u32 = PathId::ROOT.0;
 
@@ -219,15 +221,14 @@ impl Fast {
         if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(()) }
     }
 
-    /// A leaf within JSON text.
+    /// A leaf within JSON text, behind an edge's text that already has the escaped quote of a string.
     #[inline(always)]
     fn inside(&self, source: &[u8], start: usize, end: usize, page: &mut Page) {
+        if source.get(start) == Some(&b'"') {
+            return page.escape(source, start + 1, end);
+        }
+        page.cut(page.at().saturating_sub(QUOTE.len()));
         match source.get(start) {
-            Some(b'"') => {
-                page.put(b"\\\"");
-                page.escape(source, start + 1, end.saturating_sub(1));
-                page.put(b"\\\"");
-            }
             Some(b'{' | b'[') => {
                 let mut scratch = Vec::new();
                 let text = stripped(self.compact, source.get(start..end).unwrap_or_default(), &mut scratch);
@@ -324,6 +325,9 @@ impl Fast {
             let needed = paths.depth(record.index.edge(from).path) - usize::from(within.depth);
             if closings < needed {
                 self.piece(edge.text, within.json, text);
+                if within.json {
+                    text.extend_from_slice(QUOTE);
+                }
                 let mode = match (within.json, self.compact) {
                     (true, _) => Mode::Inside,
                     (false, true) => Mode::Look,
@@ -354,6 +358,9 @@ impl Fast {
                 mode = Mode::Inside;
             }
             self.piece(edge.text.get(open..).unwrap_or_default(), after.within.json, text);
+            if after.within.json {
+                text.extend_from_slice(QUOTE);
+            }
         }
         if mode == Mode::Field && text.get(start..) == Some(edge.text) {
             mode = Mode::Verbatim;
