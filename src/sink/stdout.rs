@@ -9,8 +9,9 @@
 //! match = { eventCategory = ["Management"] }
 //! ```
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{At, Match};
 use crate::sink::{Payload, Sink, SinkError};
+use crate::telemetry::escaped_json;
 
 /// Writes NDJSON to standard output.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -90,8 +92,10 @@ struct Torn {
 
 fn run(mut output: File, jobs: &Receiver<Job>) {
     let mut torn = None;
+    let terminal = output.is_terminal();
     while let Ok(Job { body, answer }) = jobs.recv() {
-        let outcome = match write(&mut output, &body, &mut torn) {
+        let shown = if terminal { Cow::Owned(for_a_terminal(&body)) } else { Cow::Borrowed(&body) };
+        let outcome = match write(&mut output, &shown, &mut torn) {
             Ok(()) => Ok(()),
             Err(error) if left(&error) => Err((body, SinkError::Closed)),
             Err(error) => {
@@ -101,6 +105,13 @@ fn run(mut output: File, jobs: &Receiver<Job>) {
         };
         let _ = answer.send(outcome);
     }
+}
+
+/// Lines of JSON that mean the same and can do nothing to a terminal: events hold what strangers have sent.
+fn for_a_terminal(body: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(body);
+    let lines: Vec<_> = text.split('\n').map(escaped_json).collect();
+    lines.join("\n").into_bytes()
 }
 
 fn left(error: &io::Error) -> bool {
@@ -168,6 +179,13 @@ mod tests {
     fn pipe() -> (io::PipeReader, File) {
         let (reader, writer) = io::pipe().unwrap();
         (reader, File::from(OwnedFd::from(writer)))
+    }
+
+    #[test]
+    fn a_terminal_is_shown_nothing_that_could_change_it() {
+        let body = "{\"agent\":\"a\u{9b}31m\u{202e}\"}\n{\"b\":1}\n";
+        let shown = String::from_utf8(for_a_terminal(body.as_bytes())).unwrap();
+        assert_eq!(shown, "{\"agent\":\"a\\u009b31m\\u202e\"}\n{\"b\":1}\n");
     }
 
     #[tokio::test]
