@@ -355,8 +355,7 @@ fn a_following_run_stops_in_order_and_goes_on_where_it_stopped() {
         assert!(child.try_wait().unwrap().is_none(), "{}", said(&mut child));
         std::thread::yield_now();
     }
-    let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().unwrap();
-    assert!(killed.success());
+    send("TERM", &child);
     assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&mut child));
     assert_eq!(text(&run(here.path(), &["cat", "out"]).stdout).lines().count(), records);
 
@@ -385,4 +384,56 @@ fn state_of_a_directory_that_is_not_there_is_told() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr), "error: there is no none: nothing has run with it\n");
     assert!(!here.path().join("none").exists());
+}
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let here = tempfile::tempdir().unwrap();
+        tree(here.path(), &["--bytes", "3 MB"]);
+        fs::write(
+            here.path().join("trailship.toml"),
+            "data_dir = \"state\"\n[sources.trail]\ntype = \"files\"\npath = \"trail\"\n",
+        )
+        .unwrap();
+        let mut child = trailship(here.path())
+            .arg("run")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Its reader stays and does not read on: what is in flight cannot be written.
+        let mut first = [0];
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut first).unwrap();
+        send(signal, &child);
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(told.any(|line| line.unwrap().contains("a second signal ends at once")));
+        send(signal, &child);
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
+    }
+}
+
+#[test]
+fn run_once_ends_with_3_where_something_was_rejected_and_with_1_where_something_is_left() {
+    let here = tempfile::tempdir().unwrap();
+    let trail = here.path().join("trail");
+    fs::create_dir(&trail).unwrap();
+    let line = |id: u32| format!("{{\"eventVersion\":\"1.08\",\"eventID\":\"{id}\"}}\n");
+    fs::write(trail.join("a.ndjson"), format!("{}{{\"eventVersion\":oops}}\n{}", line(1), line(2))).unwrap();
+    configure(here.path(), "");
+    let output = run(here.path(), &["run", "--once"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert_eq!(text(&run(here.path(), &["cat", "out"]).stdout), format!("{}{}", line(1), line(2)));
+
+    fs::write(trail.join("b.json"), "{\"Records\":[{\"eventVersion\":\"1.08\"}").unwrap();
+    let output = run(here.path(), &["run", "--once"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("it may still be growing"), "{}", text(&output.stderr));
 }

@@ -222,9 +222,8 @@ fn summary_text(root: &Path, accounts: &str, summary: &Summary) -> String {
         }
     }
     if !summary.rare.is_empty() {
-        let rare: Vec<String> =
-            summary.rare.iter().map(|(name, number)| format!("{name} {number}")).collect();
-        row("rare", rare.join(", "));
+        let (names, events) = (summary.rare.len() as u64, summary.rare.values().sum());
+        row("rare", format!("{} worth an alarm, of {} names", count(events), count(names)));
     }
     for (path, damage) in &summary.damaged {
         row("damaged", format!("{} ({damage:?})", path.display()));

@@ -64,7 +64,6 @@ impl Progress {
                 self.said = now;
                 self.bar.set_message(message());
                 self.bar.set_position(position);
-                self.bar.tick();
             }
         } else if now.since(self.said) >= EVERY {
             self.said = now;

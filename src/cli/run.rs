@@ -13,11 +13,10 @@ use tokio::sync::watch;
 use super::place::ConfigArgs;
 use super::progress::Progress;
 use super::text::{bytes, count};
-use super::{Outcome, Surroundings};
+use super::{Outcome, Surroundings, VERSION};
 use crate::config::{Resolved, SinkConfig};
 use crate::pipeline::engine::{Engine, Options, Report, StartError, Stop};
 use crate::pipeline::line::Pipeline;
-use crate::telemetry::escaped;
 use signals::Signal;
 
 /// How often progress is looked at.
@@ -49,19 +48,22 @@ pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome>
     let resolved = args.config.read()?;
     warn(&resolved, around);
     let began = around.clock.now();
+    if !args.once {
+        let (config, data_dir) = (&resolved.document.name, resolved.data_dir.display());
+        tracing::info!(version = VERSION, %config, %data_dir, "starting");
+    }
     let (report, signal) = execute(&resolved, args.once, "shipping", around)?;
     if !report.closed && (args.once || signal.is_some()) {
         closing::say(&report, &resolved, around.clock.now().since(began), &around.console);
     }
     for address in report.unsettled.iter().take(NAMED) {
-        around.console.line(&escaped(&format!("not shipped yet, it may still be growing: {address}")));
+        tracing::warn!("not shipped yet, it may still be growing: {address}");
     }
-    if report.unsettled.len() > NAMED {
-        let more = count((report.unsettled.len() - NAMED) as u64);
-        around.console.line(&format!("{more} further objects were not shipped yet"));
+    if let Some(more) = report.unsettled.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        tracing::warn!(objects = more, "further objects were not shipped yet");
     }
     for error in &report.errors {
-        around.console.line(&format!("error: {}", escaped(error)));
+        tracing::error!("{error}");
     }
     Ok(outcome(&report, signal))
 }
@@ -110,7 +112,6 @@ pub(super) fn execute(
     let ended = runtime.block_on(async {
         let stop = Arc::new(watch::Sender::new(Stop::No));
         let signals = signals::watch(stop.clone()).context("listening to signals")?;
-        tracing::debug!(pipelines = pipelines.len(), "started");
         let progress = bar.map(|progress| tokio::spawn(show(progress, pipelines)));
         let mut now = stop.subscribe();
         let report = tokio::select! {

@@ -25,7 +25,8 @@ pub(super) fn say(report: &Report, resolved: &Resolved, took: Duration, console:
             read = books.read,
             bytes = totals.bytes,
             added = books.added,
-            filtered = books.filtered,
+            filtered = books.filtered.saturating_sub(totals.left_out),
+            left_out = totals.left_out,
             sampled = books.sampled,
             duplicate = books.duplicate,
             rolled_up = books.rolled_up,
@@ -65,7 +66,8 @@ fn line(name: &str, totals: &Totals, sinks: &[&str], unsettled: usize, took: Dur
     for (number, what) in [
         (books.added, "added"),
         (books.sampled, "sampled"),
-        (books.filtered, "filtered"),
+        (books.filtered.saturating_sub(totals.left_out), "filtered"),
+        (totals.left_out, "left out (digests)"),
         (books.duplicate, "duplicate"),
         (books.rolled_up, "rolled up"),
         (books.unrouted, "unrouted"),
@@ -99,10 +101,10 @@ mod tests {
             sinks: vec![SinkBooks { delivered: 2_000, rejected: 5, ..SinkBooks::default() }],
             ..Books::default()
         };
-        let totals = Totals { books, bytes: 64_000_000, ..Totals::default() };
+        let totals = Totals { books, bytes: 64_000_000, left_out: 1, ..Totals::default() };
         assert_eq!(
             line("main", &totals, &["archive"], 2, Duration::from_millis(1_260)),
-            "main: 12,345 records read (64.0 MB) in 1.3 s; delivered 2,000 to archive, 10,000 sampled, 300 filtered, 45 rejected; 2 objects unsettled"
+            "main: 12,345 records read (64.0 MB) in 1.3 s; delivered 2,000 to archive, 10,000 sampled, 299 filtered, 1 left out (digests), 45 rejected; 2 objects unsettled"
         );
     }
 }
