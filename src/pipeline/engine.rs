@@ -414,29 +414,33 @@ fn open_rejects(resolved: &Resolved, clock: &Clock) -> std::io::Result<Arc<Rejec
 }
 
 /// A pipeline before anything outside the configuration was opened.
-struct Part {
-    identity: IdentitySlots,
-    token: crate::record::SlotId,
-    protector: Protector,
-    steps: Vec<(Arc<str>, transform::AnyTransform)>,
-    routes: PatternSet,
-    sinks: Vec<SinkPart>,
-    limits: Limits,
+pub(crate) struct Part {
+    pub(crate) identity: IdentitySlots,
+    pub(crate) token: crate::record::SlotId,
+    pub(crate) protector: Protector,
+    pub(crate) steps: Vec<(Arc<str>, transform::AnyTransform)>,
+    pub(crate) routes: PatternSet,
+    pub(crate) sinks: Vec<SinkPart>,
+    pub(crate) limits: Limits,
 }
 
-struct SinkPart {
-    route: Option<u32>,
-    shape: usize,
-    packing: Packing,
+pub(crate) struct SinkPart {
+    pub(crate) route: Option<u32>,
+    pub(crate) shape: usize,
+    pub(crate) packing: Packing,
 }
 
-struct Parts {
-    pipelines: Vec<Part>,
-    shapes: Vec<Arc<Shape>>,
+pub(crate) struct Parts {
+    pub(crate) pipelines: Vec<Part>,
+    pub(crate) shapes: Vec<Arc<Shape>>,
 }
 
 impl Parts {
-    fn build(resolved: &Resolved, families: &[Family], slots: &mut Slots) -> Result<Parts, StartError> {
+    pub(crate) fn build(
+        resolved: &Resolved,
+        families: &[Family],
+        slots: &mut Slots,
+    ) -> Result<Parts, StartError> {
         let mut problems = Vec::new();
         let patterns: Vec<&Pattern> = families.iter().map(|family| &family.pattern).collect();
         let settings = protection(resolved, families, &mut problems);

@@ -1,0 +1,362 @@
+//! Contract checkers: what every component of a kind must do, as tests to call. Each answers with the first breach, so
+//! that tests of the checkers themselves can show that a broken component does not pass.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::ack::{Ack, DeliveryId, Note, Settle, Settled, Verdict};
+use crate::pipeline::books::Books;
+use crate::pipeline::budget::{AccountId, Budget, Kind, Reserve};
+use crate::pipeline::outcomes::DeliveryKey;
+use crate::sink::{Payload, Share, Sink, SinkError};
+use crate::source::Source;
+
+use super::chain::Chain;
+
+/// A small generator of numbers; the same seed gives the same numbers.
+#[derive(Clone, Debug)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// From a seed.
+    pub fn new(seed: u64) -> Chance {
+        Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `below`.
+    pub fn below(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below.max(1)
+    }
+}
+
+/// How the loans of a checked component ended.
+#[derive(Default)]
+pub struct Told(Mutex<Vec<Settled>>);
+
+impl Settle for Told {
+    fn settle(&self, settled: Settled) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(settled);
+    }
+}
+
+impl Told {
+    /// Everything told so far; forgets it.
+    pub fn take(&self) -> Vec<Settled> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Checks a transform through the chain it stands in: the same answer for the same record (a redelivery, another
+/// thread's first record), protected records never thinned, output always one JSON object.
+///
+/// # Errors
+/// The first breach.
+pub fn transform(config: &str, events: &[&str]) -> Result<(), String> {
+    let (mut first, mut second) = (Chain::new(config), Chain::new(config));
+    for (number, event) in events.iter().enumerate() {
+        let (once, again) = (first.run(event), first.run(event));
+        let same = |one: &super::chain::Became, other: &super::chain::Became| {
+            one.ended == other.ended && one.written == other.written
+        };
+        if !same(&once, &again) {
+            return Err(format!(
+                "event {number}: another answer when it comes again: {once:?}, then {again:?}"
+            ));
+        }
+        let elsewhere = second.run(events[events.len() - 1 - number]);
+        let here = first.run(events[events.len() - 1 - number]);
+        if !same(&here, &elsewhere) {
+            return Err(format!(
+                "event {number}: the answer depends on what came before: {here:?}, {elsewhere:?}"
+            ));
+        }
+        if let Some((name, crate::transform::Decision::Sample | crate::transform::Decision::RollUp)) =
+            &once.ended
+            && once.protection.any()
+        {
+            return Err(format!("event {number}: `{name}` thinned a protected record"));
+        }
+        if let Err(error) = serde_json::from_str::<serde_json::Value>(&once.written) {
+            return Err(format!("event {number}: what is written is not JSON: {error}: {}", once.written));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a sink: every record that was answered `Ok` is there exactly once, in whole lines; nothing is there that was
+/// never sent; a payload whose write was cut short fails its shares and does no harm; memory is given back.
+///
+/// `read` gives the lines the sink has made final after [`Sink::finish`].
+///
+/// # Errors
+/// The first breach.
+pub async fn sink<S: Sink>(
+    sink: &S,
+    partitions: &[&str],
+    seed: u64,
+    read: impl Fn() -> Result<Vec<String>, String>,
+) -> Result<(), String> {
+    let mut chance = Chance::new(seed);
+    let total = 8 << 20;
+    let budget =
+        Budget::new(total, &[Reserve([0, 0, total])]).map_err(|missing| format!("{missing} missing"))?;
+    let told = Arc::new(Told::default());
+    let (mut sent, mut answered) = (HashMap::new(), BTreeMap::new());
+    for number in 0..60_u64 {
+        let records = u32::try_from(1 + chance.below(40)).unwrap_or(1);
+        let mut body = Vec::new();
+        for record in 0..records {
+            let line = format!(
+                "{{\"id\":\"{number}-{record}\",\"pad\":\"{}\"}}",
+                "x".repeat(chance.below(200) as usize)
+            );
+            sent.insert(line.clone(), number);
+            body.extend_from_slice(line.as_bytes());
+            body.push(b'\n');
+        }
+        let ack = Ack::new(DeliveryId(number), DeliveryKey(0), told.clone());
+        let permit =
+            budget.try_take(AccountId(0), Kind::Payload, body.len()).ok_or("memory was not given back")?;
+        let partition = partitions[usize::try_from(chance.below(partitions.len() as u64)).unwrap_or(0)];
+        let mut payload = Payload {
+            partition: partition.into(),
+            raw_bytes: body.len() as u64,
+            body,
+            lengths: Vec::new(),
+            records,
+            shares: vec![Share { ack, first: 0, records, window: 0, ordinal: 0 }],
+            permit: Some(permit),
+        };
+        let verdict = match tokio::time::timeout(Duration::from_secs(60), sink.write(&mut payload)).await {
+            Err(_) => return Err(format!("payload {number}: no answer within 60 s")),
+            Ok(Ok(())) => Verdict::Delivered,
+            Ok(Err(SinkError::Retry { .. })) if payload.body.is_empty() => {
+                return Err(format!("payload {number}: to be tried again, but its body is gone"));
+            }
+            Ok(Err(_)) => Verdict::Failed,
+        };
+        let share = payload.shares.pop().ok_or("the sink took the shares")?;
+        drop(payload);
+        let mut books = Books { read: u64::from(records), offered: u64::from(records), ..Books::default() };
+        books.sink(0).delivered = u64::from(records);
+        share.ack.enter(&books);
+        share.ack.settle(verdict);
+        answered.insert(number, verdict);
+    }
+    if budget.in_flight() != 0 {
+        return Err(format!("{} bytes of memory were not given back", budget.in_flight()));
+    }
+    let settled = told.take();
+    if settled.len() != answered.len() {
+        return Err(format!("{} payloads sent, {} settled", answered.len(), settled.len()));
+    }
+    sink.finish().await.map_err(|error| format!("finishing: {error}"))?;
+    let mut seen: HashMap<&str, u32> = HashMap::new();
+    let lines = read()?;
+    for line in &lines {
+        if !sent.contains_key(line) {
+            return Err(format!("a line is there that was never sent: {line}"));
+        }
+        *seen.entry(line).or_default() += 1;
+    }
+    for (line, number) in &sent {
+        let (verdict, times) = (answered[number], seen.get(line.as_str()).copied().unwrap_or(0));
+        if times > 1 || (times == 0 && verdict == Verdict::Delivered) {
+            return Err(format!("a record answered {verdict:?} is there {times} times: {line}"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a source that has `expected` objects to lend: each is lent with a number of its own; what fails is lent again;
+/// what was delivered never is, not even by the next run; a `next` that is cancelled loses nothing.
+///
+/// `open` opens the source as the next run would.
+///
+/// # Errors
+/// The first breach.
+pub async fn source<S: Source>(open: impl Fn() -> S, expected: usize, seed: u64) -> Result<(), String> {
+    let mut chance = Chance::new(seed);
+    let mut delivered: BTreeMap<String, u32> = BTreeMap::new();
+    let mut numbers = std::collections::HashSet::new();
+    // The first run is stopped in the middle, in order; the second goes to the end.
+    for run in 0..2 {
+        let source = open();
+        for round in 0.. {
+            if round > 50 * (expected + 1) {
+                return Err(format!("{expected} objects, and after {round} rounds it still lends"));
+            }
+            if run == 0 && delivered.len() * 2 >= expected {
+                break;
+            }
+            let most = usize::try_from(1 + chance.below(5)).unwrap_or(1);
+            // A poll that is given up must not lose anything; one that was ready at once has lent.
+            let polled = tokio::time::timeout(Duration::ZERO, source.next(most)).await;
+            let lent = match polled {
+                Ok(lent) => lent,
+                Err(_) => match tokio::time::timeout(Duration::from_secs(600), source.next(most)).await {
+                    Err(_) => return Err("`next` gave nothing within ten minutes".into()),
+                    Ok(lent) => lent,
+                },
+            };
+            let lent = match lent {
+                Err(error) => return Err(format!("`next`: {error}")),
+                Ok(None) => break,
+                Ok(Some(lent)) => lent,
+            };
+            if lent.is_empty() || lent.len() > most {
+                return Err(format!("`next({most})` lent {}", lent.len()));
+            }
+            let mut ends = Vec::new();
+            for delivery in lent {
+                if !numbers.insert((run, delivery.id)) {
+                    return Err(format!("number {} was lent twice", delivery.id.0));
+                }
+                let verdict = match chance.below(4) {
+                    0 => Verdict::Failed,
+                    1 => Verdict::Rejected,
+                    _ => Verdict::Delivered,
+                };
+                if verdict != Verdict::Failed {
+                    *delivered.entry(delivery.origin.address.to_string()).or_default() += 1;
+                }
+                let key = DeliveryKey::of(&delivery.identity);
+                ends.push(Settled {
+                    id: delivery.id,
+                    key,
+                    verdict,
+                    note: Note::None,
+                    books: Books::default(),
+                });
+            }
+            source.settle(ends).await.map_err(|error| format!("`settle`: {error}"))?;
+        }
+    }
+    if let Some((address, times)) = delivered.iter().find(|(_, times)| **times != 1) {
+        return Err(format!("{address} was delivered {times} times"));
+    }
+    if delivered.len() != expected {
+        return Err(format!("{expected} objects, {} delivered", delivered.len()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::SinkError;
+    use crate::source::{Body, Origin, SourceError};
+
+    /// A sink in memory, with a fault.
+    struct Broken {
+        lines: Mutex<Vec<String>>,
+        fault: &'static str,
+    }
+
+    impl Sink for Broken {
+        async fn write(&self, payload: &mut Payload) -> Result<(), SinkError> {
+            let mut lines = self.lines.lock().unwrap();
+            let text = String::from_utf8(payload.body.clone()).unwrap();
+            match self.fault {
+                "loses" if lines.len() > 100 => return Ok(()),
+                "repeats" if lines.len() > 100 => lines.extend(text.lines().map(str::to_owned)),
+                "invents" if lines.len() > 100 => lines.push("{}".into()),
+                "keeps memory" => std::mem::forget(payload.permit.take()),
+                "drops shares" => payload.shares.clear(),
+                "forgets the body" => {
+                    payload.release();
+                    return Err(SinkError::Retry { message: "later".into(), after: None });
+                }
+                _ => {}
+            }
+            lines.extend(text.lines().map(str::to_owned));
+            Ok(())
+        }
+    }
+
+    async fn checked(fault: &'static str) -> Result<(), String> {
+        let broken = Broken { lines: Mutex::default(), fault };
+        sink(&broken, &["a", "b"], 7, || Ok(broken.lines.lock().unwrap().clone())).await
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_keeps_the_contract_passes_and_every_broken_one_fails() {
+        assert_eq!(checked("").await, Ok(()));
+        for fault in ["loses", "repeats", "invents", "keeps memory", "drops shares", "forgets the body"] {
+            assert!(checked(fault).await.is_err(), "{fault}");
+        }
+    }
+
+    /// A source in memory, with a fault. What was forgotten is shared between its runs.
+    struct Lender {
+        left: Arc<Mutex<Vec<u64>>>,
+        out: Mutex<HashMap<u64, u64>>,
+        next: Mutex<u64>,
+        fault: &'static str,
+    }
+
+    impl Source for Lender {
+        async fn next(&self, most: usize) -> Result<Option<Vec<Delivery>>, SourceError> {
+            let taken: Vec<u64> = {
+                let mut left = self.left.lock().unwrap();
+                let count = most.min(left.len());
+                left.drain(..count).collect()
+            };
+            if self.fault == "not cancel-safe" {
+                tokio::task::yield_now().await;
+            }
+            let mut lent = Vec::new();
+            for object in taken {
+                let mut next = self.next.lock().unwrap();
+                *next += u64::from(self.fault != "repeats numbers");
+                self.out.lock().unwrap().insert(*next, object);
+                lent.push(Delivery {
+                    id: DeliveryId(*next),
+                    identity: object.to_string().into(),
+                    origin: Origin { address: object.to_string().into(), ..Origin::default() },
+                    body: Body::Bytes(bytes::Bytes::new()),
+                    deadline: None,
+                    growing: false,
+                });
+            }
+            Ok(if lent.is_empty() { None } else { Some(lent) })
+        }
+
+        async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
+            for end in settled {
+                let object = self.out.lock().unwrap()[&end.id.0];
+                let again = match self.fault {
+                    "never lends again" => false,
+                    "lends again what was delivered" => true,
+                    _ => end.verdict == Verdict::Failed,
+                };
+                if again {
+                    self.left.lock().unwrap().push(object);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    use crate::source::Delivery;
+
+    async fn lent(fault: &'static str) -> Result<(), String> {
+        let left = Arc::new(Mutex::new((0..40).collect()));
+        let open = || Lender { left: left.clone(), out: Mutex::default(), next: Mutex::default(), fault };
+        source(open, 40, 3).await
+    }
+
+    #[tokio::test]
+    async fn a_source_that_keeps_the_contract_passes_and_every_broken_one_fails() {
+        assert_eq!(lent("").await, Ok(()));
+        for fault in
+            ["never lends again", "repeats numbers", "lends again what was delivered", "not cancel-safe"]
+        {
+            assert!(lent(fault).await.is_err(), "{fault}");
+        }
+    }
+}
