@@ -227,3 +227,6 @@ pub(crate) fn compile<'m>(
         Err(problems)
     }
 }
+
+#[cfg(test)]
+mod tests;

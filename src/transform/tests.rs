@@ -1,0 +1,226 @@
+//! The transforms in their chain: built from configuration text, run on single events.
+
+use std::time::Duration;
+
+use super::Decision;
+use crate::clock::Timestamp;
+use crate::pattern::family;
+use crate::testing::chain::Chain;
+use crate::testing::contract;
+
+const READ: &str = r#"{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","accountId":"111122223333","arn":"arn:aws:iam::111122223333:user/a"},"eventTime":"2026-01-15T10:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","awsRegion":"us-east-1","eventID":"ID","readOnly":true,"eventCategory":"Data","recipientAccountId":"111122223333"}"#;
+
+fn read(id: u64) -> String {
+    READ.replace("\"ID\"", &format!("\"00000000-0000-0000-0000-{id:012}\""))
+}
+
+fn thin(name: &str, more: &str) -> String {
+    format!("[transforms.{name}]\ntype = \"sample\"\n{more}\n")
+}
+
+#[test]
+fn the_rates_of_kept_events_add_up_to_the_original_count() {
+    let mut chain = Chain::new(&(thin("a", "keep_one_in = 7") + &thin("b", "keep_one_in = 3")));
+    let (count, mut estimate, mut kept) = (30_000, 0.0, 0.0);
+    for id in 0..count {
+        let became = chain.run(&read(id));
+        if became.kept() {
+            let sample = became.value()["trailship"]["sample"].clone();
+            assert_eq!(sample["rules"], serde_json::json!(["a", "b"]));
+            estimate += sample["rate"].as_f64().unwrap();
+            kept += 1.0;
+        }
+    }
+    // Bernoulli with p = 1/21: the estimate's deviation is 21 sqrt(n p (1 - p)).
+    let p = 1.0 / 21.0;
+    let sigma = 21.0 * (30_000.0 * p * (1.0 - p) as f64).sqrt();
+    assert!((estimate - 30_000.0).abs() < 3.0 * sigma, "{estimate}, {kept} kept, sigma {sigma}");
+}
+
+#[test]
+fn two_rules_in_a_row_choose_independently_and_the_same_rule_always_the_same() {
+    let mut first = Chain::new(&thin("a", "keep_one_in = 4"));
+    let mut second = Chain::new(&thin("b", "keep_one_in = 4"));
+    let mut salted = Chain::new(&thin("b", "keep_one_in = 4\nsalt = \"a\""));
+    let (mut both, mut kept) = (0, 0);
+    for id in 0..4_000 {
+        let one = first.run(&read(id)).kept();
+        kept += u32::from(one);
+        both += u32::from(one && second.run(&read(id)).kept());
+        assert_eq!(one, salted.run(&read(id)).kept(), "the salt is the transform's name by default");
+    }
+    assert!((900..1100).contains(&kept), "{kept}");
+    assert!((190..310).contains(&both), "{both}");
+}
+
+/// Frozen: a release that decides otherwise would ship other events after an upgrade than before.
+#[test]
+fn sampling_decisions_are_frozen() {
+    let mut chain = Chain::new(&thin("thin", "keep_one_in = 10"));
+    let kept: Vec<u64> = (0..60).filter(|&id| chain.run(&read(id)).kept()).collect();
+    assert_eq!(kept, KEPT_BY_ID);
+    let mut by_user = Chain::new(&thin("thin", "keep_one_in = 3\nby = \"userIdentity.arn\""));
+    let user = |name: &str| read(1).replace("user/a", &format!("user/{name}"));
+    let kept: Vec<&str> = ["a", "b", "c", "d", "e", "f", "g", "h"].into_iter().filter(|name| by_user.run(&user(name)).kept()).collect();
+    assert_eq!(kept, KEPT_BY_USER);
+}
+
+const KEPT_BY_ID: [u64; 0] = [];
+const KEPT_BY_USER: [&str; 0] = [];
+
+#[test]
+fn protected_records_and_records_without_the_field_are_never_sampled() {
+    let mut chain = Chain::new(&thin("a", "keep_one_in = 1000000\nby = \"requestParameters.bucketName\""));
+    assert!(chain.run(&read(1)).kept());
+    let mut chain = Chain::new(&thin("a", "keep_one_in = 1000000"));
+    for id in 0..50 {
+        assert!(!chain.run(&read(id)).kept());
+        assert!(chain.run(&read(id).replace("\"readOnly\"", "\"errorCode\":\"AccessDenied\",\"readOnly\"")).kept());
+        assert!(chain.run(&read(id).replace("IAMUser", "Root")).kept());
+        assert!(chain.run(&read(id).replace("s3.amazonaws.com", "sts.amazonaws.com")).kept());
+    }
+}
+
+#[test]
+fn exceptions_from_protection_go_by_name_and_by_pattern() {
+    let denied = read(1).replace("\"readOnly\"", "\"errorCode\":\"NoSuchKey\",\"readOnly\"");
+    let drop = "[transforms.f]\ntype = \"filter\"\ndrop = [{ eventName = [\"GetObject\"] }]\n";
+    assert!(Chain::new(drop).run(&denied).kept());
+    for except in ["\"errors\"", "{ errorCode = [\"NoSuchKey\"] }"] {
+        let mut chain = Chain::new(&format!("[protect]\nexcept = [{except}]\n{drop}"));
+        assert_eq!(chain.run(&denied).ended.map(|(_, decision)| decision), Some(Decision::Filter), "{except}");
+    }
+    let also = format!("[protect]\nalso = {{ eventName = [\"GetObject\"] }}\n{drop}");
+    assert!(Chain::new(&also).run(&read(1)).kept());
+    assert!(!Chain::new(&format!("{drop}drop_protected = true\n")).run(&denied).kept());
+}
+
+#[test]
+fn filter_keeps_what_matches_keep_and_not_drop() {
+    let text = "[transforms.f]\ntype = \"filter\"\nkeep = { awsRegion = [\"us-east-1\", \"eu-west-1\"] }\ndrop = { awsRegion = [\"eu-west-1\"] }\n";
+    let mut chain = Chain::new(text);
+    for (region, kept) in [("us-east-1", true), ("eu-west-1", false), ("ap-south-1", false)] {
+        assert_eq!(chain.run(&read(1).replace("us-east-1", region)).kept(), kept, "{region}");
+    }
+}
+
+const ACCOUNTS: &str = "account_id,name,ou_path,env,owner\n111122223333,payments,Root/Workloads/Prod,prod,pay-team\n444455556666,play-sandbox-1,Root/Sandbox,,\n";
+
+fn accounts(folder: &std::path::Path, text: &str) -> String {
+    let file = folder.join("accounts.csv");
+    std::fs::write(&file, text).unwrap();
+    format!(
+        r#"
+[transforms.accounts]
+type = "account_tags"
+file = {file:?}
+tags = ["owner"]
+[transforms.environment]
+type = "environment"
+default = "unknown"
+[[transforms.environment.rules]]
+set = "prod"
+match = {{ tags = {{ env = ["prod", "production"] }} }}
+[[transforms.environment.rules]]
+set = "sandbox"
+match = {{ name = [{{ wildcard = "*sandbox*" }}] }}
+"#
+    )
+}
+
+#[test]
+fn accounts_and_callers_get_their_name_tags_and_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(&accounts(folder.path(), ACCOUNTS));
+    let own = chain.run(&read(1)).value();
+    let payments = serde_json::json!({"id": "111122223333", "name": "payments", "ou_path": "Root/Workloads/Prod", "tags": {"owner": "pay-team"}, "environment": "prod"});
+    assert_eq!(own["trailship"], serde_json::json!({"account": payments}));
+    let event = read(1).replacen("111122223333", "444455556666", 2);
+    let other = chain.run(&event).value();
+    assert_eq!(other["trailship"]["account"], payments);
+    assert_eq!(other["trailship"]["caller"]["environment"], "sandbox");
+    let unknown = chain.run(&read(1).replace("111122223333", "999900001111")).value();
+    let expected = serde_json::json!({"account": {"id": "999900001111", "unknown": true, "environment": "unknown"}});
+    assert_eq!(unknown["trailship"], expected);
+}
+
+#[test]
+fn a_changed_accounts_file_is_taken_and_a_broken_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(&accounts(folder.path(), ACCOUNTS));
+    let name = |chain: &mut Chain| chain.run(&read(1)).value()["trailship"]["account"]["name"].clone();
+    assert_eq!(name(&mut chain), "payments");
+    std::fs::write(folder.path().join("accounts.csv"), "nonsense\n1,2\n").unwrap();
+    chain.tick(Timestamp::from_seconds(100));
+    assert_eq!(name(&mut chain), "payments");
+    std::fs::remove_file(folder.path().join("accounts.csv")).unwrap();
+    chain.tick(Timestamp::from_seconds(200));
+    assert_eq!(name(&mut chain), "payments");
+    std::fs::write(folder.path().join("accounts.csv"), ACCOUNTS.replace("payments", "billing")).unwrap();
+    chain.tick(Timestamp::from_seconds(200).after(Duration::from_secs(5)));
+    assert_eq!(name(&mut chain), "payments", "looked at again too soon");
+    chain.tick(Timestamp::from_seconds(300));
+    assert_eq!(name(&mut chain), "billing");
+}
+
+#[test]
+fn session_tokens_are_removed_unless_switched_off_and_other_fields_on_request() {
+    let event = read(1).replace(
+        "\"readOnly\"",
+        r#""responseElements":{"credentials":{"accessKeyId":"ASIAX","sessionToken":"SECRET=="}},"requestParameters":{"a":{"b":[1,{"c":"x"}]},"k":1},"readOnly""#,
+    );
+    let written = Chain::new("").run(&event).written;
+    assert!(!written.contains("SECRET") && written.contains("ASIAX"), "{written}");
+    let off = Chain::new("[transforms.r]\ntype = \"redact\"\ndefault = false\n").run(&event).written;
+    assert!(off.contains("SECRET"));
+    let text = "[transforms.r]\ntype = \"redact\"\nremove = [\"requestParameters.a\"]\nhash = [\"userIdentity.arn\"]\n";
+    let value = Chain::new(text).run(&event).value();
+    assert_eq!(value["requestParameters"], serde_json::json!({"k": 1}));
+    let hashed = value["userIdentity"]["arn"].as_str().unwrap();
+    assert!(hashed.len() == 32 && hashed.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hashed}");
+    assert_eq!(value["responseElements"]["credentials"]["sessionToken"], "REDACTED");
+}
+
+#[test]
+fn every_shipped_family_says_of_its_cases_what_they_expect() {
+    let mut chain = Chain::new("[transforms.signals]\ntype = \"signals\"\n");
+    let mut count = 0;
+    for shipped in family::SHIPPED {
+        for case in family::parse_cases(shipped.folder, shipped.cases).unwrap() {
+            let value = chain.run(&case.input).value();
+            let Some(expected) = &case.expect.signals else { continue };
+            // A case speaks of its own family; other families may mark the same event.
+            let own = |tag: &&str| *tag == shipped.folder || tag.strip_prefix(shipped.folder).is_some_and(|rest| rest.starts_with('.'));
+            let tags = value["trailship"]["signals"].as_array().cloned().unwrap_or_default();
+            let mut tags: Vec<&str> = tags.iter().filter_map(|tag| tag.as_str()).filter(own).collect();
+            let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            tags.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(tags, expected, "{}: {}", shipped.folder, case.name);
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
+#[test]
+fn a_family_protects_whether_or_not_signals_is_configured() {
+    let event = read(1).replace("GetObject", "GetSecretValue").replace("s3.amazonaws.com", "secretsmanager.amazonaws.com");
+    let mut chain = Chain::new(&thin("a", "keep_one_in = 1000000"));
+    assert!(chain.run(&event).kept());
+    let mut chain = Chain::new(&format!("[protect]\nexcept = [\"secrets_read\"]\n{}", thin("a", "keep_one_in = 1000000")));
+    assert!(!chain.run(&event).kept());
+}
+
+#[test]
+fn every_transform_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = accounts(folder.path(), ACCOUNTS)
+        + "[transforms.signals]\ntype = \"signals\"\n"
+        + &thin("thin", "keep_one_in = 3")
+        + "[transforms.f]\ntype = \"filter\"\ndrop = { awsRegion = [\"eu-west-1\"] }\n"
+        + "[transforms.r]\ntype = \"redact\"\nhash = [\"userIdentity.arn\"]\n[transforms.flat]\ntype = \"flatten\"\n";
+    let events: Vec<String> = (0..40).map(|id| if id % 5 == 0 { read(id).replace("GetObject", "StopLogging") } else { read(id) }).collect();
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    contract::transform(&all, &events).unwrap();
+}
