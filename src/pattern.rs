@@ -35,6 +35,7 @@
 pub mod compile;
 pub mod family;
 mod json;
+mod memo;
 mod number;
 mod operator;
 mod parse;

@@ -5,8 +5,11 @@
 //! candidates. A candidate is judged field by field in three values: no, yes, and *tied* (only members of array
 //! elements match, which must agree with other fields about the element). Only the last needs a search (`ties`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use foldhash::{HashMap, HashMapExt, HashSet};
 
+use super::memo::{Memo, Reads, Said};
 use super::value::Matcher;
 use super::wanted::{Content, Wanted};
 use super::{Field, Node, Pattern, path_order, ties};
@@ -45,6 +48,9 @@ pub struct MatchScratch {
     matched: Vec<u64>,
     judged: Vec<u64>,
     pub(super) text: Vec<u8>,
+    key: Vec<u8>,
+    /// By number of the set.
+    memos: Vec<Memo>,
 }
 
 /// Compiled patterns, numbered in the order they were given.
@@ -53,6 +59,10 @@ pub struct PatternSet {
     programs: Box<[Program]>,
     tables: Box<[Table]>,
     always: Box<[u32]>,
+    /// What the always-candidates and the tables read.
+    reads: Reads,
+    /// Names the set among those of the process: each thread remembers what it said.
+    number: usize,
 }
 
 /// Which patterns can match where a slot holds a certain string.
@@ -129,7 +139,15 @@ impl PatternSet {
             slot,
             candidates: candidates.into_iter().map(|(text, numbers)| (text, numbers.into())).collect(),
         };
-        PatternSet { programs, tables: tables.into_iter().map(table).collect(), always: always.into() }
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let read =
+            always.iter().flat_map(|&number: &u32| &programs[number as usize].fields).map(|place| place.slot);
+        let reads = read.chain(tables.iter().map(|(slot, _)| *slot)).collect();
+        // One bit for each pattern is remembered.
+        let reads = if programs.len() <= 64 { Reads::new(reads) } else { Reads::default() };
+        let tables = tables.into_iter().map(table).collect();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        PatternSet { programs, tables, always: always.into(), reads, number }
     }
 
     /// How many patterns there are.
@@ -147,6 +165,16 @@ impl PatternSet {
         let words = self.programs.len().div_ceil(64);
         scratch.matched.clear();
         scratch.matched.resize(words, 0);
+        if let Some(said) = self.said(record, scratch) {
+            scratch.matched[0] = said.matched;
+            if said.ask {
+                self.ask(record, scratch, |matched, number| {
+                    matched[0] |= 1 << number;
+                    true
+                });
+            }
+            return &scratch.matched;
+        }
         self.visit(record, scratch, |matched, number| {
             matched[number as usize / 64] |= 1 << (number % 64);
             true
@@ -157,11 +185,50 @@ impl PatternSet {
     /// Whether any pattern matches.
     pub fn any<L: Leaves>(&self, record: &L, scratch: &mut MatchScratch) -> bool {
         let mut any = false;
+        if let Some(said) = self.said(record, scratch) {
+            any = said.matched != 0;
+            if said.ask && !any {
+                self.ask(record, scratch, |_, _| {
+                    any = true;
+                    false
+                });
+            }
+            return any;
+        }
         self.visit(record, scratch, |_, _| {
             any = true;
             false
         });
         any
+    }
+
+    /// What the always-candidates say, and whether the tables know any candidate; remembered.
+    fn said<L: Leaves>(&self, record: &L, scratch: &mut MatchScratch) -> Option<Said> {
+        let mut key = std::mem::take(&mut scratch.key);
+        let said = self.reads.key(record, &mut key).then(|| {
+            if scratch.memos.len() <= self.number {
+                scratch.memos.resize_with(self.number + 1, Memo::default);
+            }
+            scratch.memos[self.number].get(&key).unwrap_or_else(|| {
+                let mut said = Said { matched: 0, ask: false };
+                for &number in &self.always {
+                    said.matched |=
+                        u64::from(self.programs[number as usize].holds(record, &mut scratch.text)) << number;
+                }
+                for table in &self.tables {
+                    record.each(table.slot, |leaf| {
+                        if let Content::Text(text) = Content::of(record.text(leaf), &mut scratch.text) {
+                            said.ask |= table.candidates.contains_key(text);
+                        }
+                        !said.ask
+                    });
+                }
+                scratch.memos[self.number].keep(&key, said);
+                said
+            })
+        });
+        scratch.key = key;
+        said
     }
 
     /// Judges every candidate once; `found` says whether to go on.
@@ -171,6 +238,25 @@ impl PatternSet {
         scratch: &mut MatchScratch,
         mut found: impl FnMut(&mut [u64], u32) -> bool,
     ) {
+        if !self.ask(record, scratch, &mut found) {
+            return;
+        }
+        for &number in &self.always {
+            if self.programs[number as usize].holds(record, &mut scratch.text)
+                && !found(&mut scratch.matched, number)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Judges the candidates the tables know; `false`: `found` has said to stop.
+    fn ask<L: Leaves>(
+        &self,
+        record: &L,
+        scratch: &mut MatchScratch,
+        mut found: impl FnMut(&mut [u64], u32) -> bool,
+    ) -> bool {
         // A pattern may be a candidate by several keys: remember who was judged.
         let mut begun = false;
         for table in &self.tables {
@@ -202,16 +288,10 @@ impl PatternSet {
                 true
             });
             if stop {
-                return;
+                return false;
             }
         }
-        for &number in &self.always {
-            if self.programs[number as usize].holds(record, &mut scratch.text)
-                && !found(&mut scratch.matched, number)
-            {
-                return;
-            }
-        }
+        true
     }
 }
 

@@ -103,7 +103,9 @@ impl<'a> Leaves for View<'a> {
                 return;
             }
         }
-        if let Some(overlay) = self.overlay.filter(|overlay| !overlay.added.is_empty()) {
+        if let Some(overlay) = self.overlay.filter(|overlay| !overlay.added.is_empty())
+            && self.index.slots().path(slot).as_bytes().first() == self.added.as_bytes().first()
+        {
             self.each_added(overlay, slot, visit);
         }
     }

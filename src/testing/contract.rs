@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use crate::ack::{Ack, DeliveryId, Note, Settle, Settled, Verdict};
 use crate::pipeline::books::Books;
 use crate::pipeline::budget::{AccountId, Budget, Kind, Reserve};
@@ -195,10 +197,9 @@ pub async fn source<S: Source>(open: impl Fn() -> S, expected: usize, seed: u64)
             }
             let most = usize::try_from(1 + chance.below(5)).unwrap_or(1);
             // A poll that is given up must not lose anything; one that was ready at once has lent.
-            let polled = tokio::time::timeout(Duration::ZERO, source.next(most)).await;
-            let lent = match polled {
-                Ok(lent) => lent,
-                Err(_) => match tokio::time::timeout(Duration::from_secs(600), source.next(most)).await {
+            let lent = match source.next(most).now_or_never() {
+                Some(lent) => lent,
+                None => match tokio::time::timeout(Duration::from_secs(600), source.next(most)).await {
                     Err(_) => return Err("`next` gave nothing within ten minutes".into()),
                     Ok(lent) => lent,
                 },

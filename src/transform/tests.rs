@@ -61,12 +61,15 @@ fn sampling_decisions_are_frozen() {
     assert_eq!(kept, KEPT_BY_ID);
     let mut by_user = Chain::new(&thin("thin", "keep_one_in = 3\nby = \"userIdentity.arn\""));
     let user = |name: &str| read(1).replace("user/a", &format!("user/{name}"));
-    let kept: Vec<&str> = ["a", "b", "c", "d", "e", "f", "g", "h"].into_iter().filter(|name| by_user.run(&user(name)).kept()).collect();
+    let kept: Vec<&str> = ["a", "b", "c", "d", "e", "f", "g", "h"]
+        .into_iter()
+        .filter(|name| by_user.run(&user(name)).kept())
+        .collect();
     assert_eq!(kept, KEPT_BY_USER);
 }
 
-const KEPT_BY_ID: [u64; 0] = [];
-const KEPT_BY_USER: [&str; 0] = [];
+const KEPT_BY_ID: [u64; 7] = [5, 7, 17, 26, 41, 45, 48];
+const KEPT_BY_USER: [&str; 3] = ["c", "g", "h"];
 
 #[test]
 fn protected_records_and_records_without_the_field_are_never_sampled() {
@@ -75,7 +78,11 @@ fn protected_records_and_records_without_the_field_are_never_sampled() {
     let mut chain = Chain::new(&thin("a", "keep_one_in = 1000000"));
     for id in 0..50 {
         assert!(!chain.run(&read(id)).kept());
-        assert!(chain.run(&read(id).replace("\"readOnly\"", "\"errorCode\":\"AccessDenied\",\"readOnly\"")).kept());
+        assert!(
+            chain
+                .run(&read(id).replace("\"readOnly\"", "\"errorCode\":\"AccessDenied\",\"readOnly\""))
+                .kept()
+        );
         assert!(chain.run(&read(id).replace("IAMUser", "Root")).kept());
         assert!(chain.run(&read(id).replace("s3.amazonaws.com", "sts.amazonaws.com")).kept());
     }
@@ -88,7 +95,11 @@ fn exceptions_from_protection_go_by_name_and_by_pattern() {
     assert!(Chain::new(drop).run(&denied).kept());
     for except in ["\"errors\"", "{ errorCode = [\"NoSuchKey\"] }"] {
         let mut chain = Chain::new(&format!("[protect]\nexcept = [{except}]\n{drop}"));
-        assert_eq!(chain.run(&denied).ended.map(|(_, decision)| decision), Some(Decision::Filter), "{except}");
+        assert_eq!(
+            chain.run(&denied).ended.map(|(_, decision)| decision),
+            Some(Decision::Filter),
+            "{except}"
+        );
     }
     let also = format!("[protect]\nalso = {{ eventName = [\"GetObject\"] }}\n{drop}");
     assert!(Chain::new(&also).run(&read(1)).kept());
@@ -96,11 +107,13 @@ fn exceptions_from_protection_go_by_name_and_by_pattern() {
 }
 
 #[test]
-fn filter_keeps_what_matches_keep_and_not_drop() {
-    let text = "[transforms.f]\ntype = \"filter\"\nkeep = { awsRegion = [\"us-east-1\", \"eu-west-1\"] }\ndrop = { awsRegion = [\"eu-west-1\"] }\n";
-    let mut chain = Chain::new(text);
-    for (region, kept) in [("us-east-1", true), ("eu-west-1", false), ("ap-south-1", false)] {
-        assert_eq!(chain.run(&read(1).replace("us-east-1", region)).kept(), kept, "{region}");
+fn filter_keeps_what_matches_keep_or_drops_what_matches_drop() {
+    let filter =
+        |how: &str| format!("[transforms.f]\ntype = \"filter\"\n{how} = {{ awsRegion = [\"us-east-1\"] }}\n");
+    let (mut keep, mut drop) = (Chain::new(&filter("keep")), Chain::new(&filter("drop")));
+    for (region, named) in [("us-east-1", true), ("ap-south-1", false)] {
+        let event = read(1).replace("us-east-1", region);
+        assert_eq!((keep.run(&event).kept(), drop.run(&event).kept()), (named, !named), "{region}");
     }
 }
 
@@ -140,7 +153,8 @@ fn accounts_and_callers_get_their_name_tags_and_environment() {
     assert_eq!(other["trailship"]["account"], payments);
     assert_eq!(other["trailship"]["caller"]["environment"], "sandbox");
     let unknown = chain.run(&read(1).replace("111122223333", "999900001111")).value();
-    let expected = serde_json::json!({"account": {"id": "999900001111", "unknown": true, "environment": "unknown"}});
+    let expected =
+        serde_json::json!({"account": {"id": "999900001111", "unknown": true, "environment": "unknown"}});
     assert_eq!(unknown["trailship"], expected);
 }
 
@@ -190,7 +204,10 @@ fn every_shipped_family_says_of_its_cases_what_they_expect() {
             let value = chain.run(&case.input).value();
             let Some(expected) = &case.expect.signals else { continue };
             // A case speaks of its own family; other families may mark the same event.
-            let own = |tag: &&str| *tag == shipped.folder || tag.strip_prefix(shipped.folder).is_some_and(|rest| rest.starts_with('.'));
+            let own = |tag: &&str| {
+                *tag == shipped.folder
+                    || tag.strip_prefix(shipped.folder).is_some_and(|rest| rest.starts_with('.'))
+            };
             let tags = value["trailship"]["signals"].as_array().cloned().unwrap_or_default();
             let mut tags: Vec<&str> = tags.iter().filter_map(|tag| tag.as_str()).filter(own).collect();
             let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
@@ -205,10 +222,15 @@ fn every_shipped_family_says_of_its_cases_what_they_expect() {
 
 #[test]
 fn a_family_protects_whether_or_not_signals_is_configured() {
-    let event = read(1).replace("GetObject", "GetSecretValue").replace("s3.amazonaws.com", "secretsmanager.amazonaws.com");
+    let event = read(1)
+        .replace("GetObject", "GetSecretValue")
+        .replace("s3.amazonaws.com", "secretsmanager.amazonaws.com");
     let mut chain = Chain::new(&thin("a", "keep_one_in = 1000000"));
     assert!(chain.run(&event).kept());
-    let mut chain = Chain::new(&format!("[protect]\nexcept = [\"secrets_read\"]\n{}", thin("a", "keep_one_in = 1000000")));
+    let mut chain = Chain::new(&format!(
+        "[protect]\nexcept = [\"secrets_read\"]\n{}",
+        thin("a", "keep_one_in = 1000000")
+    ));
     assert!(!chain.run(&event).kept());
 }
 
@@ -220,7 +242,9 @@ fn every_transform_keeps_the_contract() {
         + &thin("thin", "keep_one_in = 3")
         + "[transforms.f]\ntype = \"filter\"\ndrop = { awsRegion = [\"eu-west-1\"] }\n"
         + "[transforms.r]\ntype = \"redact\"\nhash = [\"userIdentity.arn\"]\n[transforms.flat]\ntype = \"flatten\"\n";
-    let events: Vec<String> = (0..40).map(|id| if id % 5 == 0 { read(id).replace("GetObject", "StopLogging") } else { read(id) }).collect();
+    let events: Vec<String> = (0..40)
+        .map(|id| if id % 5 == 0 { read(id).replace("GetObject", "StopLogging") } else { read(id) })
+        .collect();
     let events: Vec<&str> = events.iter().map(String::as_str).collect();
     contract::transform(&all, &events).unwrap();
 }
