@@ -13,7 +13,7 @@ use crate::ack::Ack;
 use crate::clock::Clock;
 use crate::config::SinkConfig;
 use crate::encode::compress::Compression;
-use crate::encode::packer::Packing;
+use crate::encode::packer::{Packing, Spare};
 use crate::pipeline::budget::Permit;
 use crate::sink::template::Partitions;
 
@@ -51,12 +51,17 @@ pub struct Payload {
     /// The memory it holds. A sink that is done with `body` but not yet with the answer drops both early:
     /// see [`Payload::release`].
     pub permit: Option<Permit>,
+    /// Where the body goes when it is no longer needed, to be filled again.
+    pub spare: Option<Arc<Spare>>,
 }
 
 impl Payload {
     /// Gives the memory back before the answer is known: the bytes are where they need to be, but not yet safe.
     pub fn release(&mut self) {
-        self.body = Vec::new();
+        let body = std::mem::take(&mut self.body);
+        if let Some(spare) = &self.spare {
+            spare.give(body);
+        }
         self.lengths = Vec::new();
         self.permit = None;
     }

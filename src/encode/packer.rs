@@ -90,13 +90,45 @@ pub struct Packer {
     to: UnboundedSender<Sent>,
     /// What the last full chunk had grown to: a busy sink's chunks start at that.
     start: std::sync::atomic::AtomicUsize,
+    spare: Arc<Spare>,
+}
+
+/// Buffers that were sent and can be filled again: fresh memory costs a page fault for each 4 KiB. A few, so they are
+/// outside the budget: at most [`MOST_SPARE`] of a payload's size for each sink.
+#[derive(Debug)]
+pub struct Spare {
+    buffers: Mutex<Vec<Vec<u8>>>,
+    largest: usize,
+}
+
+/// Buffers kept for each sink.
+const MOST_SPARE: usize = 3;
+
+impl Spare {
+    /// Takes a buffer back, if it is of use.
+    pub fn give(&self, mut buffer: Vec<u8>) {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffers.len() < MOST_SPARE && (SMALLEST * 4..=self.largest).contains(&buffer.capacity()) {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+
+    /// A buffer that holds no more than the permitted bytes, and not much less.
+    fn take(&self, permitted: usize) -> Option<Vec<u8>> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |buffer: &Vec<u8>| (permitted / 2..=permitted).contains(&buffer.capacity());
+        let at = buffers.iter().position(fits)?;
+        Some(buffers.swap_remove(at))
+    }
 }
 
 impl Packer {
     /// A packer whose payloads go to `to`.
     pub fn new(packing: Packing, budget: Budget, account: AccountId, to: UnboundedSender<Sent>) -> Packer {
         let start = std::sync::atomic::AtomicUsize::new(SMALLEST);
-        Packer { packing, budget, account, open: Mutex::default(), to, start }
+        let spare = Arc::new(Spare { buffers: Mutex::default(), largest: packing.max_bytes + 4 * HEADROOM });
+        Packer { packing, budget, account, open: Mutex::default(), to, start, spare }
     }
 
     /// What the sink wants.
@@ -135,7 +167,10 @@ impl Packer {
     }
 
     fn chunk(&self, partition: &Arc<str>, permit: Permit, now: Timestamp) -> Chunk {
-        let body = Vec::with_capacity(permit.bytes().max(SMALLEST));
+        let body = self
+            .spare
+            .take(permit.bytes())
+            .unwrap_or_else(|| Vec::with_capacity(permit.bytes().max(SMALLEST)));
         let (records, lengths, shares) = (0, Vec::new(), Vec::new());
         Chunk { partition: partition.clone(), body, records, lengths, shares, permit, opened: now }
     }
@@ -179,11 +214,15 @@ impl Packer {
         }
         let raw_bytes = chunk.body.len();
         if self.full(&chunk) {
-            let grown = chunk.body.capacity().min(self.packing.max_bytes + HEADROOM);
+            let grown = chunk.body.capacity().min(self.packing.max_bytes + 2 * HEADROOM);
             self.start.store(grown, std::sync::atomic::Ordering::Relaxed);
         }
-        let body = match compressor.compress(self.packing.compression, chunk.body) {
-            Ok(body) => body,
+        let body = match compressor.compress(self.packing.compression, &chunk.body) {
+            Ok(None) => chunk.body,
+            Ok(Some(compressed)) => {
+                self.spare.give(chunk.body);
+                compressed
+            }
             Err(error) => {
                 // The shares are dropped, so their deliveries fail and are lent again.
                 tracing::error!(%error, "compressing a payload");
@@ -200,6 +239,7 @@ impl Packer {
             raw_bytes: raw_bytes as u64,
             shares: chunk.shares,
             permit: Some(chunk.permit),
+            spare: Some(self.spare.clone()),
         };
         // A sink that is gone drops the payload, and with it the shares: failed, lent again by the next run.
         let _ = self.to.send(Sent::Payload(payload));

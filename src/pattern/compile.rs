@@ -140,11 +140,12 @@ impl PatternSet {
             candidates: candidates.into_iter().map(|(text, numbers)| (text, numbers.into())).collect(),
         };
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let read =
-            always.iter().flat_map(|&number: &u32| &programs[number as usize].fields).map(|place| place.slot);
-        let reads = read.chain(tables.iter().map(|(slot, _)| *slot)).collect();
+        let fields = |program: &Program| program.fields.iter().map(|place| place.slot).collect::<Vec<_>>();
+        let all = programs.iter().flat_map(fields).collect();
+        let first = always.iter().flat_map(|&number: &u32| fields(&programs[number as usize]));
+        let first = first.chain(tables.iter().map(|(slot, _)| *slot)).collect();
         // One bit for each pattern is remembered.
-        let reads = if programs.len() <= 64 { Reads::new(reads) } else { Reads::default() };
+        let reads = if programs.len() <= 64 { Reads::new(all, first) } else { Reads::default() };
         let tables = tables.into_iter().map(table).collect();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         PatternSet { programs, tables, always: always.into(), reads, number }

@@ -12,6 +12,8 @@ use crate::record::SlotId;
 
 /// Fields read first, at most; more would cost more than they save.
 const MOST_SLOTS: usize = 16;
+/// Fields of sets that are remembered whole.
+const FEW_SLOTS: usize = 4;
 /// Longest key that is remembered, bytes.
 const LONGEST: usize = 512;
 /// Bytes of keys that one thread keeps for one set; then it begins anew.
@@ -19,21 +21,39 @@ const ROOM: usize = 128 << 10;
 
 /// The fields that decide what is remembered.
 #[derive(Debug, Default)]
-pub(super) struct Reads(Box<[SlotId]>);
+pub(super) struct Reads {
+    slots: Box<[SlotId]>,
+    complete: bool,
+}
 
 impl Reads {
-    /// The fields, each once; too many are none.
-    pub(super) fn new(mut slots: Vec<SlotId>) -> Reads {
-        slots.sort_unstable();
-        slots.dedup();
-        if slots.len() > MOST_SLOTS { Reads::default() } else { Reads(slots.into()) }
+    /// All fields of the set where they are few; else those that are read `first`; else none.
+    pub(super) fn new(all: Vec<SlotId>, first: Vec<SlotId>) -> Reads {
+        let once = |mut slots: Vec<SlotId>| {
+            slots.sort_unstable();
+            slots.dedup();
+            slots
+        };
+        let (all, first) = (once(all), once(first));
+        if all.len() <= FEW_SLOTS {
+            Reads { slots: all.into(), complete: true }
+        } else if first.len() <= MOST_SLOTS {
+            Reads { slots: first.into(), complete: false }
+        } else {
+            Reads::default()
+        }
+    }
+
+    /// Whether these are all fields of the set, so that nothing else decides.
+    pub(super) fn complete(&self) -> bool {
+        self.complete
     }
 
     /// Writes the record's key. `false`: it has none.
     pub(super) fn key<L: Leaves>(&self, record: &L, key: &mut Vec<u8>) -> bool {
         key.clear();
-        let mut plain = !self.0.is_empty();
-        for (number, &slot) in (0_u8..).zip(&self.0) {
+        let mut plain = !self.slots.is_empty();
+        for (number, &slot) in (0_u8..).zip(&self.slots) {
             record.each(slot, |leaf| {
                 let text = record.text(leaf);
                 plain &= !record.is_tied(leaf) && key.len() + text.len() <= LONGEST;

@@ -36,7 +36,7 @@ use crate::state::Store;
 use crate::transform::{self, Transform as _};
 
 /// How often transforms are told the time, and chunks are looked at for their age.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_secs(1);
 /// How often old rejects are tidied away.
 const TIDY: Duration = Duration::from_secs(3600);
 

@@ -277,9 +277,12 @@ impl Sink for FileSink {
         let body = std::mem::take(&mut payload.body);
         let job = Job::Write(Write { partition: payload.partition.clone(), body, written, synced });
         self.jobs.send(job).map_err(|_| lost())?;
-        if let Err((body, error)) = appended.await.map_err(|_| lost())? {
-            payload.body = body;
-            return Err(error);
+        match appended.await.map_err(|_| lost())? {
+            Ok(body) => payload.body = body,
+            Err((body, error)) => {
+                payload.body = body;
+                return Err(error);
+            }
         }
         payload.release();
         durable.await.unwrap_or_else(|_| Err(lost()))

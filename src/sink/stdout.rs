@@ -173,6 +173,7 @@ mod tests {
             raw_bytes: text.len() as u64,
             shares: Vec::new(),
             permit: None,
+            spare: None,
         }
     }
 

@@ -132,6 +132,7 @@ pub async fn sink<S: Sink>(
             records,
             shares: vec![Share { ack, first: 0, records, window: 0, ordinal: 0 }],
             permit: Some(permit),
+            spare: None,
         };
         let verdict = match tokio::time::timeout(Duration::from_secs(60), sink.write(&mut payload)).await {
             Err(_) => return Err(format!("payload {number}: no answer within 60 s")),

@@ -81,6 +81,7 @@ fn payload(partition: &str, text: &str) -> Payload {
         raw_bytes: text.len() as u64,
         shares: Vec::new(),
         permit: None,
+        spare: None,
     }
 }
 

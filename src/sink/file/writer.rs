@@ -29,7 +29,7 @@ const SYNC_BYTES: u64 = 64 << 20;
 const SYNC_AGE: Duration = Duration::from_secs(1);
 /// How long after the first unsynced write "nothing else is waiting" may be waited for: half as long as the last sync took,
 /// within these bounds. So a trickle of small payloads is not synced one by one, and no answer waits much longer for it.
-const GRACE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(5));
+const GRACE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(50));
 /// Parts at a time; beyond, the one written to longest ago is finished early. About 3 MB, and as much journal.
 const MOST_PARTS: usize = 10_000;
 /// How soon it is tried again to give a final name that could not be given.
@@ -51,7 +51,7 @@ pub(super) struct Write {
     pub(super) partition: Arc<str>,
     pub(super) body: Vec<u8>,
     /// Whether the bytes were appended; if not, they come back.
-    pub(super) written: oneshot::Sender<Result<(), (Vec<u8>, SinkError)>>,
+    pub(super) written: oneshot::Sender<Result<Vec<u8>, (Vec<u8>, SinkError)>>,
     /// Whether they are durable.
     pub(super) synced: oneshot::Sender<Result<(), SinkError>>,
 }
@@ -191,12 +191,11 @@ impl<D: Disk> Writer<D> {
         let Write { partition, body, written, synced } = write;
         match self.append(&partition, &body) {
             Ok(()) => {
-                drop(body);
                 if self.waiting.is_empty() {
                     self.unsynced_since = self.clock.now();
                 }
                 self.waiting.push(synced);
-                let _ = written.send(Ok(()));
+                let _ = written.send(Ok(body));
             }
             Err(error) => {
                 let _ = written.send(Err((body, error)));
