@@ -212,17 +212,21 @@ impl PatternSet {
             }
             scratch.memos[self.number].get(&key).unwrap_or_else(|| {
                 let mut said = Said { matched: 0, ask: false };
-                for &number in &self.always {
-                    said.matched |=
-                        u64::from(self.programs[number as usize].holds(record, &mut scratch.text)) << number;
-                }
-                for table in &self.tables {
-                    record.each(table.slot, |leaf| {
-                        if let Content::Text(text) = Content::of(record.text(leaf), &mut scratch.text) {
-                            said.ask |= table.candidates.contains_key(text);
-                        }
-                        !said.ask
-                    });
+                let mut judge = |number: u32, text: &mut Vec<u8>| {
+                    said.matched |= u64::from(self.programs[number as usize].holds(record, text)) << number;
+                };
+                if self.reads.complete() {
+                    (0_u32..).zip(&self.programs).for_each(|(number, _)| judge(number, &mut scratch.text));
+                } else {
+                    self.always.iter().for_each(|&number| judge(number, &mut scratch.text));
+                    for table in &self.tables {
+                        record.each(table.slot, |leaf| {
+                            if let Content::Text(text) = Content::of(record.text(leaf), &mut scratch.text) {
+                                said.ask |= table.candidates.contains_key(text);
+                            }
+                            !said.ask
+                        });
+                    }
                 }
                 scratch.memos[self.number].keep(&key, said);
                 said
