@@ -1,5 +1,7 @@
 //! `cat`: the records of files as NDJSON, without configuration or state.
 
+mod whereabouts;
+
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
@@ -16,8 +18,6 @@ use crate::record::overlay::Overlay;
 use crate::record::scan::ScanLimits;
 use crate::record::{Identity, Kind, Record, Scanner, SlotId, Slots, Span, protect::Protection};
 use crate::telemetry::{escaped, escaped_json};
-
-mod whereabouts;
 
 /// Where some records hold a live credential.
 const TOKEN: &str = "responseElements.credentials.sessionToken";
