@@ -204,7 +204,7 @@ impl Plain<'_> {
         // What is there must be UTF-8, whole or so far.
         let end = if ended.is_ok() { self.at - 1 } else { self.at };
         if let Err(error) = std::str::from_utf8(self.buffer.get(start..end).unwrap_or_default())
-            && !(ended == Err(Scan::Incomplete) && error.error_len().is_none())
+            && !(end == self.buffer.len() && error.error_len().is_none())
         {
             return Err(Scan::Invalid { at: start + error.valid_up_to(), reason: "not UTF-8" });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::block::{BLOCK, Block, block, equal, special};
 use super::gap::Gap;
-use super::hits::{Hits, SlotTable};
+use super::hits::SlotTable;
 use super::path::{PathId, Paths};
 use super::shape::{Edge, LEAD, NONE, Shapes, Way};
 use super::slots::SlotTree;
@@ -162,6 +162,7 @@ impl Scanner {
 
     /// The fastest road: follows learned edges to usual leaves. It calls nothing, so that where it stands stays in a
     /// register; whatever is unusual it leaves, as it found it, to [`Scanner::run`].
+    #[inline(never)]
     fn dash(&mut self, buffer: &[u8], state: &mut State) -> Exit {
         let Scanner { shapes, leaves, hits, limits, .. } = self;
         let (hots, seconds, heads) =
@@ -237,6 +238,7 @@ impl Scanner {
     /// paths and the true one is kept beside it, it goes on until there is none.
     ///
     /// It stops a block before the buffer's end: the slow road goes on from there.
+    #[inline(never)]
     fn run<const FAR: bool>(&mut self, buffer: &[u8], state: &mut State) -> Exit {
         let State { mut at, path: mut place } = *state;
         let Some(mut path) = self.paths.twin(place) else { return Exit::Unknown };
@@ -416,79 +418,6 @@ impl Scanner {
         let (path, _) = gap.place(&mut self.paths, buffer, false);
         (self.shapes.keep(&Edge { path, text, marks, has_newline, escaped_key }), path)
     }
-
-    /// The leaves of the record, in order.
-    pub fn leaves(&self) -> &[Leaf] {
-        &self.leaves
-    }
-
-    /// The edge after the last leaf: up to and with the record's closing brace.
-    pub fn tail(&self) -> EdgeId {
-        self.tail
-    }
-
-    /// The positions in [`Scanner::leaves`] of the leaves at a wanted path, in order: none, one, or several where keys
-    /// repeat or arrays are on the way.
-    pub fn hits(&self, slot: SlotId) -> Hits<'_> {
-        self.hits.all(slot)
-    }
-
-    /// The first leaf at a wanted path.
-    #[inline]
-    pub fn first(&self, slot: SlotId) -> Option<Leaf> {
-        self.leaves.get(self.hits.first(slot)? as usize).copied()
-    }
-
-    /// The last leaf at a wanted path: of repeated keys the one that counts.
-    #[inline]
-    pub fn last(&self, slot: SlotId) -> Option<Leaf> {
-        self.leaves.get(self.hits.last(slot)? as usize).copied()
-    }
-
-    /// What is known of an edge.
-    pub fn edge(&self, id: EdgeId) -> Edge<'_> {
-        self.shapes.edge(id)
-    }
-
-    /// The learned edge that a temporary one repeats: the same text and path but for array indices of 32 and more.
-    pub fn like(&self, id: EdgeId) -> Option<EdgeId> {
-        self.shapes.like(id)
-    }
-
-    /// The path of a leaf.
-    pub fn path(&self, leaf: Leaf) -> PathId {
-        self.edge(leaf.edge).path
-    }
-
-    /// The paths of all edges.
-    pub fn paths(&self) -> &Paths {
-        &self.paths
-    }
-
-    /// The wanted paths.
-    pub fn slots(&self) -> &Arc<Slots> {
-        &self.slots
-    }
-
-    /// Changes whenever edge and path ids (below the temporary ones) are given to something else.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Whether a leaf of this record has blanks between its brackets, or more: what no edge tells.
-    pub fn has_wide_container(&self) -> bool {
-        self.blanks || self.truncated
-    }
-
-    /// Whether a string value of this record may have escapes: if not, the text between quotes is the value.
-    pub fn escaped(&self) -> bool {
-        self.escaped
-    }
-
-    /// Whether containers of this record were kept whole as one leaf because it has too many leaves: fields may be missing from the slots.
-    pub fn truncated_index(&self) -> bool {
-        self.truncated
-    }
 }
 
 /// In a record that has too many leaves, a container at the top with more leaves than this is kept whole.
@@ -507,5 +436,6 @@ fn small(number: usize) -> u32 {
     number as u32
 }
 
+mod index;
 #[cfg(test)]
 mod tests;
