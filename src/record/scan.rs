@@ -8,7 +8,7 @@ use super::hits::SlotTable;
 use super::path::{PathId, Paths};
 use super::shape::{Edge, LEAD, NONE, Shapes, Way};
 use super::slots::SlotTree;
-use super::{EdgeId, Leaf, SlotId, Slots, string};
+use super::{EdgeId, Leaf, Slots, string};
 
 /// How a scan of one record ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

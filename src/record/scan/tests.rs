@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::record::SlotId;
 use crate::record::path::Segment;
 use crate::record::plain::{self, PlainStep};
 
