@@ -34,6 +34,13 @@ struct Plan {
     name: u32,
 }
 
+impl Plan {
+    /// Whether its leaf is written within the same kept value as the leaf before.
+    fn stays_within(&self) -> bool {
+        self.name == NO_NAME && self.within.depth > 0
+    }
+}
+
 /// The quote of a string within JSON text. Most leaves are strings, so it stands behind the text of every edge within.
 const QUOTE: &[u8; 2] = b"\\\"";
 /// The root writes no name.
@@ -181,6 +188,9 @@ impl Fast {
         for (position, leaf) in record.index.leaves().iter().enumerate() {
             let mut plan = self.plans.get(leaf.edge.0 as usize).copied().unwrap_or_default();
             if plan.mode == Mode::Unknown {
+                plan = self.alike(record, leaf.edge);
+            }
+            if plan.mode == Mode::Unknown {
                 plan = self.plan(shape, record, before, leaf.edge)?;
             }
             if plan.mode == Mode::Slow || !self.is_new_name(plan.name) {
@@ -263,6 +273,14 @@ impl Fast {
         }
     }
 
+    /// The plan of the learned edge that an edge of a far array element is like. Within a kept value positions are not
+    /// written, so it is the same for all of them.
+    #[inline(never)]
+    fn alike(&self, record: &Record<'_>, edge: EdgeId) -> Plan {
+        let plan = record.index.like(edge).and_then(|like| self.plans.get(like.0 as usize));
+        plan.filter(|plan| plan.stays_within()).copied().unwrap_or_default()
+    }
+
     /// Makes the plan of an edge and keeps it where the edge is kept. `before`: the edge of the leaf before, and what
     /// that leaf is written within.
     #[cold]
@@ -286,6 +304,7 @@ impl Fast {
             _ => plan.mode = Mode::Slow,
         }
         self.text = text;
+        let home = if plan.stays_within() { record.index.like(to).unwrap_or(to) } else { to };
         match plan.name as usize {
             _ if PathId(plan.name).is_temporary() => {
                 self.met_once = true;
@@ -294,11 +313,11 @@ impl Fast {
             name if name >= self.stamps.len() => self.stamps.resize(name + 1, 0),
             _ => {}
         }
-        if to.is_temporary() {
+        if home.is_temporary() {
             return Ok(plan);
         }
         self.kept = self.text.len();
-        let at = to.0 as usize;
+        let at = home.0 as usize;
         if at >= self.plans.len() {
             self.plans.resize(at + 1, Plan::default());
         }

@@ -128,9 +128,14 @@ impl Edges {
         Needs { another_name: bits & OURS != 0, strip }
     }
 
-    #[cold]
     #[inline(never)]
     fn look(&mut self, record: &Record<'_>, id: EdgeId, name: &str) -> u8 {
+        let id = record.index.like(id).unwrap_or(id); // far elements of an array are alike in this
+        if let Some(&known) = self.known.get(id.0 as usize)
+            && known != 0
+        {
+            return known;
+        }
         let (paths, edge) = (record.index.paths(), record.index.edge(id));
         let mut top = edge.path;
         while paths.parent(top) != PathId::ROOT {
