@@ -17,7 +17,7 @@ const FEW_SLOTS: usize = 4;
 /// Longest key that is remembered, bytes.
 const LONGEST: usize = 512;
 /// Bytes of keys that one thread keeps for one set; then it begins anew.
-const ROOM: usize = 128 << 10;
+const ROOM: usize = 384 << 10;
 
 /// The fields that decide what is remembered.
 #[derive(Debug, Default)]

@@ -39,13 +39,19 @@ pub struct Signals {
     written: u64,
     /// Families that have finer tags.
     finer: u64,
-    fine: Vec<FineTag>,
-    /// The patterns of those finer tags that have one.
+    /// Those families: only of the ones a record belongs to are the finer tags looked at.
+    fine: Vec<Finer>,
+}
+
+/// The finer tags of one family.
+struct Finer {
+    family: u32,
+    tags: Vec<FineTag>,
+    /// The patterns of those tags that have one.
     set: PatternSet,
 }
 
 struct FineTag {
-    family: u32,
     /// Its place in the set.
     pattern: Option<usize>,
     fine: Fine,
@@ -79,23 +85,25 @@ impl Signals {
         };
         let only = config.only.as_deref().map_or(u64::MAX, &mut bits);
         let except = bits(&config.except);
-        let (mut fine, mut patterns, mut finer) = (Vec::new(), Vec::new(), 0);
-        for (number, family) in (0u32..).zip(families) {
+        let (mut fine, mut finer) = (Vec::new(), 0);
+        for (number, family) in (0u32..).zip(families).filter(|(_, family)| !family.fine.is_empty()) {
+            finer |= 1 << number;
+            let (mut tags, mut patterns) = (Vec::new(), Vec::new());
             for tag in &family.fine {
-                finer |= 1 << number;
                 let pattern = tag.pattern.as_ref().map(|pattern| {
                     patterns.push(pattern);
                     patterns.len() - 1
                 });
-                fine.push(FineTag { family: number, pattern, fine: tag.clone() });
+                tags.push(FineTag { pattern, fine: tag.clone() });
             }
+            let set = PatternSet::compile(&patterns, building.slots);
+            fine.push(Finer { family: number, tags, set });
         }
         if !problems.is_empty() {
             return Err(problems);
         }
         let names = families.iter().map(|family| family.name.as_str().into()).collect();
-        let set = PatternSet::compile(&patterns, building.slots);
-        Ok(Signals { names, written: only & !except, finer, fine, set })
+        Ok(Signals { names, written: only & !except, finer, fine })
     }
 
     fn finer<'s>(
@@ -105,16 +113,16 @@ impl Signals {
         families: u64,
         tags: &mut Vec<&'s str>,
     ) {
-        let matched = self.set.matches(&View::of(record, context.field), context.matching);
-        for tag in &self.fine {
-            let of_family = families >> tag.family & 1 == 1;
+        for finer in self.fine.iter().filter(|finer| families >> finer.family & 1 == 1) {
+            let matched = finer.set.matches(&View::of(record, context.field), context.matching);
             let matches = |at: usize| matched.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
-            if of_family
-                && tag.pattern.is_none_or(matches)
-                && !tags.contains(&tag.fine.tag.as_str())
-                && tag.fine.decide(record.original()) == predicate::Decision::Yes
-            {
-                tags.push(&tag.fine.tag);
+            for tag in &finer.tags {
+                if tag.pattern.is_none_or(matches)
+                    && !tags.contains(&tag.fine.tag.as_str())
+                    && tag.fine.decide(record.original()) == predicate::Decision::Yes
+                {
+                    tags.push(&tag.fine.tag);
+                }
             }
         }
     }
