@@ -74,7 +74,7 @@ struct Cost {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Thinning {
-    /// Read-only data events 1 in 50, successful read-only management events 1 in 10: about half of the records stay.
+    /// Successful data events 1 in 50, successful read-only management events 1 in 10: at least 45 % of the records stay.
     Usual,
     None,
     /// 1 in 1,000 of everything that may be thinned, protection of errors, writes and signals excepted: output does not count.
@@ -368,7 +368,7 @@ type = "signals"
             Thinning::Usual => {
                 r#"[transforms.data]
 type = "sample"
-match = { eventCategory = ["Data"], readOnly = [true] }
+match = { eventCategory = ["Data"] }
 keep_one_in = 50
 [transforms.reads]
 type = "sample"
