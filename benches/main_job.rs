@@ -74,7 +74,7 @@ struct Cost {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Thinning {
-    /// Successful data events 1 in 50, successful read-only management events 1 in 10: at least 45 % of the records stay.
+    /// Successful data events 1 in 50, successful read-only management events 1 in 5: at least 45 % of the records stay.
     Usual,
     None,
     /// 1 in 1,000 of everything that may be thinned, protection of errors, writes and signals excepted: output does not count.
@@ -373,7 +373,7 @@ keep_one_in = 50
 [transforms.reads]
 type = "sample"
 match = { eventCategory = ["Management"], readOnly = [true] }
-keep_one_in = 10
+keep_one_in = 5
 "#
             }
             Thinning::None => "",

@@ -361,4 +361,64 @@ mod tests {
             assert!(lent(fault).await.is_err(), "{fault}");
         }
     }
+
+    /// What a configuration's text resolves to.
+    fn resolved(text: &str) -> crate::config::Resolved {
+        let around = crate::config::Surroundings::system();
+        crate::config::read_str("test.toml", text, &around)
+            .unwrap_or_else(|problems| panic!("{}", problems.render(false)))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_file_sink_keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+        std::fs::create_dir(&data).unwrap();
+        let text = format!(
+            "[sources.none]\ntype = \"files\"\npath = \"/nonexistent/trail\"\n[sinks.out]\ntype = \"file\"\npath = {:?}\n",
+            out.join("{account}.ndjson")
+        );
+        let build = crate::sink::Build {
+            name: "out",
+            data_dir: &data,
+            clock: crate::clock::Clock::System,
+            open_files: &Arc::default(),
+        };
+        let file = crate::sink::AnySink::build(&resolved(&text).sinks[0].config, &build).unwrap();
+        let read = || {
+            let mut lines = Vec::new();
+            for entry in std::fs::read_dir(&out).map_err(|error| error.to_string())? {
+                let path = entry.map_err(|error| error.to_string())?.path();
+                let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+                if !text.ends_with('\n')
+                    || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+                {
+                    return Err(format!("{} is not a whole, final file", path.display()));
+                }
+                lines.extend(text.lines().map(str::to_owned));
+            }
+            Ok(lines)
+        };
+        sink(&file, &["111122223333.ndjson", "444455556666.ndjson"], 11, read).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_files_source_keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        for number in 0..24 {
+            std::fs::write(tree.join(format!("{number}.json")), format!("{{\"Records\":[{number}]}}"))
+                .unwrap();
+        }
+        let config = resolved(&format!("[sources.trail]\ntype = \"files\"\npath = {tree:?}\n"));
+        let clock = crate::clock::Clock::System;
+        let store = Arc::new(crate::state::Store::in_memory(&clock).unwrap());
+        let open = || {
+            let (store, clock) = (store.clone(), clock.clone());
+            let build = crate::source::Build { pipeline: "main", name: "trail", store, clock, once: true };
+            crate::source::AnySource::build(&config.sources[0].config, &build).unwrap()
+        };
+        source(open, 24, 5).await.unwrap();
+    }
 }
