@@ -30,14 +30,16 @@ struct Plan {
     mode: Mode,
     containers: Containers,
     within: Within,
-    /// The path whose name it writes, or [`NO_NAME`].
+    /// Whether a field begins.
+    writes_key: bool,
+    /// The path whose name it writes, where that is lasting; else [`NO_NAME`].
     name: u32,
 }
 
 impl Plan {
     /// Whether its leaf is written within the same kept value as the leaf before.
     fn stays_within(&self) -> bool {
-        self.name == NO_NAME && self.within.depth > 0
+        !self.writes_key && self.within.depth > 0
     }
 }
 
@@ -132,7 +134,6 @@ impl Fast {
     pub(crate) fn members(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
         let rare = shape.lossless
             || record.index.leaves().is_empty()
-            || record.index.leaves().len() > shape.max_fields
             || record.index.truncated_index()
             || !record.overlay.removed.is_empty()
             || record.overlay.replaced.iter().any(|(_, text)| is_container(text));
@@ -143,14 +144,15 @@ impl Fast {
         // Without wide containers the edges tell whether the record spans lines.
         let ask = self.compact || record.index.has_wide_container();
         let mut compact = ask && breaks_lines(own);
+        let edited = !record.overlay.replaced.is_empty();
         let mut page = Page::take(out, own.len());
         let start = page.at();
         let outcome = loop {
             self.begin(record.index.generation(), compact);
-            let outcome = if record.overlay.replaced.is_empty() {
-                self.run::<false>(shape, record, &mut page)
-            } else {
+            let outcome = if edited || record.index.leaves().len() > shape.max_fields {
                 self.run::<true>(shape, record, &mut page)
+            } else {
+                self.run::<false>(shape, record, &mut page)
             };
             match outcome {
                 Ok(()) => break !self.met_once || !has_key_twice(page.text(start)),
@@ -175,7 +177,8 @@ impl Fast {
         self.record += 1;
     }
 
-    fn run<const EDITED: bool>(
+    /// `WATCHED`: leaves are replaced, or there are so many that fields have to be counted.
+    fn run<const WATCHED: bool>(
         &mut self,
         shape: &Flatten,
         record: &Record<'_>,
@@ -184,7 +187,7 @@ impl Fast {
         let buffer = record.buffer;
         let mut replaced = record.overlay.replaced.iter().peekable();
         let (mut run_start, mut run_end) = (record.span.start as usize, record.span.start as usize);
-        let mut before = None;
+        let (mut before, mut fields) = (None, 0);
         for (position, leaf) in record.index.leaves().iter().enumerate() {
             let mut plan = self.plans.get(leaf.edge.0 as usize).copied().unwrap_or_default();
             if plan.mode == Mode::Unknown {
@@ -197,8 +200,14 @@ impl Fast {
                 return Err(Turn::Slow);
             }
             before = Some((leaf.edge, plan.within));
+            if WATCHED {
+                fields += usize::from(plan.writes_key);
+                if fields > shape.max_fields {
+                    return Err(Turn::Slow);
+                }
+            }
             let (start, end) = (leaf.start as usize, leaf.end as usize);
-            let new = if EDITED {
+            let new = if WATCHED {
                 replaced.next_if(|(at, _)| *at as usize == position).map(|(_, text)| text.as_ref())
             } else {
                 None
@@ -390,6 +399,7 @@ impl Fast {
         Plan {
             mode,
             name: after.name.0,
+            writes_key: true,
             containers: after.containers,
             within: after.within,
             ..Plan::default()

@@ -175,6 +175,17 @@ fn beyond_the_limits_values_are_json_text() {
 }
 
 #[test]
+fn what_is_kept_as_json_text_is_one_field_however_large() {
+    let list = vec![r#"{"a":1,"b":"x"}"#; 3_000].join(",");
+    let text = format!(r#"{{"eventName":"e","responseElements":{{"list":[{list}]}},"z":[{list}]}}"#);
+    let escaped = list.replace('"', "\\\"");
+    let expected = format!(r#"{{"eventName":"e","responseElements":"{{\"list\":[{escaped}]}}","z":[{list}]}}"#);
+    assert_eq!(flat(&Flatten::default(), &text, &mut Overlay::default()), expected);
+    let expected = expected.replace(&format!("[{list}]"), &format!("\"[{escaped}]\""));
+    assert_eq!(flat(&indexed(), &text, &mut Overlay::default()), expected);
+}
+
+#[test]
 fn edits_are_honoured_in_both_shapes() {
     let text = r#"{"a":{"b":1},"responseElements":{"credentials":{"sessionToken":"secret","x":"y"}},"c":[{"d":2},3]}"#;
     let mut overlay = Overlay { replaced: vec![(1, br#""(gone)""#[..].into())], ..Overlay::default() };
