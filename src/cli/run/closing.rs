@@ -30,6 +30,8 @@ pub(super) fn say(report: &Report, resolved: &Resolved, took: Duration, console:
             sampled = books.sampled,
             duplicate = books.duplicate,
             rolled_up = books.rolled_up,
+            offered = books.offered,
+            not_matched = books.sinks.iter().map(|page| page.not_matched).sum::<u64>(),
             delivered = books.sinks.iter().map(|page| page.delivered).sum::<u64>(),
             sinks = delivered(books, &sinks, ", "),
             rejected = rejected(books),
