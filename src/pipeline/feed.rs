@@ -37,14 +37,22 @@ impl Settle for Desk {
         if !failed {
             pipeline.outcomes.forget(settled.key);
         }
+        let mut first_unrouted = false;
         pipeline.count(|totals| {
             if failed {
                 totals.failed += 1;
             } else {
                 totals.deliveries += 1;
+                first_unrouted = totals.books.unrouted == 0 && settled.books.unrouted > 0;
                 totals.books.add(&settled.books);
             }
         });
+        if first_unrouted {
+            tracing::warn!(
+                pipeline = %pipeline.name,
+                "a record matches no sink and goes nowhere: a sink without `match` would take it; they are counted as unrouted"
+            );
+        }
         for step in &pipeline.steps {
             step.transform.settled(settled.id, settled.verdict);
         }
