@@ -1,0 +1,16 @@
+//! The main job as a black box: the binary is given trees of files, and what it wrote, what it put into rejects, what it
+//! said and its exit code are looked at. In every case good records around bad ones come out, the bad ones are in rejects
+//! with their address, and the books balance.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics, in its helpers too")]
+#![allow(clippy::disallowed_methods, reason = "files of another process are old or young by the real clock")]
+
+#[path = "black_box/here.rs"]
+mod here;
+
+#[path = "black_box/damage.rs"]
+mod damage;
+#[path = "black_box/output.rs"]
+mod output;
+#[path = "black_box/promises.rs"]
+mod promises;
