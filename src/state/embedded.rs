@@ -45,6 +45,9 @@ fn builder() -> Builder {
 impl Embedded {
     /// Opens the file for writing, making it where it is missing; after a crash it is repaired.
     pub(super) fn open(path: &Path) -> Result<Embedded, StateError> {
+        if !path.exists() {
+            make(path)?;
+        }
         let file = folder::private(path)?;
         let backend = redb::backends::FileBackend::new(file).map_err(failed(path))?;
         let database = builder().create_with_backend(backend).map_err(failed(path))?;
@@ -87,6 +90,17 @@ impl Embedded {
             Opened::Reading(_) => Err(StateError::ReadOnly),
         }
     }
+}
+
+/// Makes an empty database under another name first: a file that a crash left half made is none, and could never be
+/// opened again.
+fn make(path: &Path) -> Result<(), StateError> {
+    let new = path.with_extension("new");
+    let file = folder::private(&new)?;
+    file.set_len(0).map_err(folder::system("emptying", &new))?;
+    let backend = redb::backends::FileBackend::new(file).map_err(failed(&new))?;
+    drop(builder().create_with_backend(backend).map_err(failed(&new))?);
+    std::fs::rename(&new, path).map_err(folder::system("giving its name to", path))
 }
 
 fn failed<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> StateError {

@@ -40,6 +40,18 @@ fn what_was_committed_is_there_after_reopening_and_the_epoch_has_grown() {
 }
 
 #[test]
+fn what_a_crash_left_half_made_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("state.new"), [0; 5000]).unwrap();
+    let store = Store::open(folder.path(), &clock()).unwrap();
+    store.commit(&[put("a", "k", "1")]).unwrap();
+    drop(store);
+    assert!(!folder.path().join("state.new").exists());
+    let store = Store::open(folder.path(), &clock()).unwrap();
+    assert_eq!(text(&store, "a", "k").as_deref(), Some("1"));
+}
+
+#[test]
 fn a_group_with_a_conflict_changes_nothing() {
     let store = Store::in_memory(&clock()).unwrap();
     store.commit(&[swap("k", None, Some("1"))]).unwrap();
