@@ -131,7 +131,7 @@ impl<S: Source + 'static> Feed<S> {
                 }
                 Ok(None) => return Ok(()),
                 Err(SourceError::Retry(message)) => {
-                    tracing::warn!(pipeline = %self.pipeline.name, %message, "the source is trying again");
+                    tracing::warn!(pipeline = %self.pipeline.name, error = %message, "the source is trying again");
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = said(&mut stop) => return Ok(()),

@@ -90,13 +90,13 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload) {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             SinkError::Reject { message } => {
-                tracing::warn!(sink = &*line.name, %message, records = payload.records, "the sink refuses records for good");
+                tracing::warn!(sink = &*line.name, error = %message, records = payload.records, "the sink refuses records for good");
                 let refused = Answer::Refused(message.into());
                 return answer(line, payload, |page, records| page.failed += records, &refused);
             }
             SinkError::Partial { refused } => return answer_partly(line, payload, &refused),
             SinkError::Lost { message } => {
-                tracing::error!(sink = &*line.name, %message, "records were lost on the way and are lent again");
+                tracing::error!(sink = &*line.name, error = %message, "records were lost on the way and are lent again");
                 return fail(line, payload);
             }
             SinkError::Closed => {

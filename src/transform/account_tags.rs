@@ -122,7 +122,7 @@ impl Accounts {
             }
             Err(message) => {
                 seen.broken = true;
-                tracing::error!(%message, "the accounts file cannot be used: the accounts known before stay");
+                tracing::error!(error = %message, "the accounts file cannot be used: the accounts known before stay");
             }
         }
     }
