@@ -8,9 +8,13 @@
 #[path = "black_box/here.rs"]
 mod here;
 
+#[path = "black_box/corpus.rs"]
+mod corpus;
 #[path = "black_box/damage.rs"]
 mod damage;
 #[path = "black_box/output.rs"]
 mod output;
 #[path = "black_box/promises.rs"]
 mod promises;
+#[path = "black_box/surroundings.rs"]
+mod surroundings;

@@ -229,6 +229,7 @@ impl Ran {
         let number = |name: &str| done[name].as_u64().unwrap_or_else(|| panic!("no {name} in {done}"));
         let books = Books {
             read: number("read"),
+            left_out: number("left_out"),
             filtered: number("filtered"),
             sampled: number("sampled"),
             rejected: number("rejected"),
@@ -237,8 +238,12 @@ impl Ran {
             unrouted: number("unrouted"),
         };
         // None of the sinks here refuses records: what is rejected is rejected before them.
-        let gone =
-            books.filtered + books.sampled + number("duplicate") + number("rolled_up") + books.rejected;
+        let gone = books.left_out
+            + books.filtered
+            + books.sampled
+            + number("duplicate")
+            + number("rolled_up")
+            + books.rejected;
         assert_eq!(books.read + number("added"), gone + books.offered, "{done}");
         let answered = number("not_matched") + books.delivered + number("failed");
         assert_eq!(self.sinks * books.offered, answered, "{done}");
@@ -256,6 +261,7 @@ impl Ran {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Books {
     pub(crate) read: u64,
+    pub(crate) left_out: u64,
     pub(crate) filtered: u64,
     pub(crate) sampled: u64,
     pub(crate) rejected: u64,

@@ -232,7 +232,8 @@ fn one_in_n_stands_for_all_and_what_matters_is_never_left_out() {
         let ran = here.once();
         ran.ended(0);
         let books = ran.books();
-        assert_eq!(books.read, books.filtered + summary.records);
+        assert_eq!(books.read, books.left_out + summary.records);
+        assert_eq!(books.left_out, summary.digests);
         (here.lines("out"), here.ids("out"), books, here, summary)
     };
     let (lines, ids, books, here, summary) = thinned();
