@@ -13,7 +13,8 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    clippy::disallowed_methods
+    clippy::disallowed_methods,
+    reason = "a benchmark stops at what it did not expect, prints what it measures, and reads the wall clock"
 )]
 #![expect(clippy::cast_possible_truncation, reason = "figures are shown with three digits or so")]
 

@@ -3,6 +3,7 @@
 //! with their address, and the books balance.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics, in its helpers too")]
+#![allow(clippy::print_stderr, reason = "a test that leaves something out says so")]
 #![allow(clippy::disallowed_methods, reason = "files of another process are old or young by the real clock")]
 
 #[path = "black_box/here.rs"]

@@ -179,7 +179,8 @@ fn what_is_kept_as_json_text_is_one_field_however_large() {
     let list = vec![r#"{"a":1,"b":"x"}"#; 3_000].join(",");
     let text = format!(r#"{{"eventName":"e","responseElements":{{"list":[{list}]}},"z":[{list}]}}"#);
     let escaped = list.replace('"', "\\\"");
-    let expected = format!(r#"{{"eventName":"e","responseElements":"{{\"list\":[{escaped}]}}","z":[{list}]}}"#);
+    let expected =
+        format!(r#"{{"eventName":"e","responseElements":"{{\"list\":[{escaped}]}}","z":[{list}]}}"#);
     assert_eq!(flat(&Flatten::default(), &text, &mut Overlay::default()), expected);
     let expected = expected.replace(&format!("[{list}]"), &format!("\"[{escaped}]\""));
     assert_eq!(flat(&indexed(), &text, &mut Overlay::default()), expected);

@@ -114,7 +114,7 @@ pub async fn sink<S: Sink>(
         for record in 0..records {
             let line = format!(
                 "{{\"id\":\"{number}-{record}\",\"pad\":\"{}\"}}",
-                "x".repeat(chance.below(200) as usize)
+                "x".repeat(usize::try_from(chance.below(200)).unwrap_or(0))
             );
             sent.insert(line.clone(), number);
             body.extend_from_slice(line.as_bytes());

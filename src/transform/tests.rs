@@ -32,8 +32,8 @@ fn the_rates_of_kept_events_add_up_to_the_original_count() {
         }
     }
     // Bernoulli with p = 1/21: the estimate's deviation is 21 sqrt(n p (1 - p)).
-    let p = 1.0 / 21.0;
-    let sigma = 21.0 * (30_000.0 * p * (1.0 - p) as f64).sqrt();
+    let p: f64 = 1.0 / 21.0;
+    let sigma = 21.0 * (30_000.0 * p * (1.0 - p)).sqrt();
     assert!((estimate - 30_000.0).abs() < 3.0 * sigma, "{estimate}, {kept} kept, sigma {sigma}");
 }
 

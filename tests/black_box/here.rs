@@ -115,7 +115,7 @@ impl Here {
 
     /// The lines of all final files below a folder, as they stand there.
     pub(crate) fn lines(&self, folder: &str) -> Vec<String> {
-        self.files(folder).into_iter().flat_map(|(_, lines)| lines).collect()
+        self.files(folder).into_values().flatten().collect()
     }
 
     /// The final files below a folder by their path, with their lines.

@@ -46,12 +46,15 @@ pub(super) enum Job {
     Wake(oneshot::Sender<()>),
 }
 
+/// A payload's bytes, given back: appended, or not and why.
+pub(super) type Written = Result<Vec<u8>, (Vec<u8>, SinkError)>;
+
 /// One payload's bytes and its two answers.
 pub(super) struct Write {
     pub(super) partition: Arc<str>,
     pub(super) body: Vec<u8>,
     /// Whether the bytes were appended; if not, they come back.
-    pub(super) written: oneshot::Sender<Result<Vec<u8>, (Vec<u8>, SinkError)>>,
+    pub(super) written: oneshot::Sender<Written>,
     /// Whether they are durable.
     pub(super) synced: oneshot::Sender<Result<(), SinkError>>,
 }
