@@ -323,7 +323,11 @@ impl Bench {
         }
         let config = self.config(tree, &data, &output, thinning, workers, more);
         let mut command = Command::new(BINARY);
-        command.args(["run", "--once", "-c"]).arg(config).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command
+            .args(["run", "--once", "--log-level", "error", "-c"])
+            .arg(config)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         (measure(command).0, output)
     }
 

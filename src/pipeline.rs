@@ -9,6 +9,7 @@ pub mod job;
 pub mod line;
 pub mod origin;
 pub mod outcomes;
+pub(crate) mod parts;
 pub mod piped;
 pub mod pool;
 pub mod protector;

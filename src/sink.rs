@@ -59,8 +59,8 @@ impl Payload {
     /// Gives the memory back before the answer is known: the bytes are where they need to be, but not yet safe.
     pub fn release(&mut self) {
         let body = std::mem::take(&mut self.body);
-        if let Some(spare) = &self.spare {
-            spare.give(body);
+        if let (Some(spare), Some(permit)) = (&self.spare, self.permit.take()) {
+            spare.give(body, permit);
         }
         self.lengths = Vec::new();
         self.permit = None;

@@ -93,33 +93,36 @@ pub struct Packer {
     spare: Arc<Spare>,
 }
 
-/// Buffers that were sent and can be filled again: fresh memory costs a page fault for each 4 KiB. A few, so they are
-/// outside the budget: at most [`MOST_SPARE`] of a payload's size for each sink.
-#[derive(Debug)]
-pub struct Spare {
-    buffers: Mutex<Vec<Vec<u8>>>,
-    largest: usize,
-}
-
-/// Buffers kept for each sink.
-const MOST_SPARE: usize = 3;
+/// Buffers that were sent and can be filled again, with the memory they hold: fresh memory costs a page fault for each
+/// 4 KiB. Given up as soon as somebody waits for memory, or nothing is to do.
+#[derive(Debug, Default)]
+pub struct Spare(Mutex<Vec<(Vec<u8>, Permit)>>);
 
 impl Spare {
-    /// Takes a buffer back, if it is of use.
-    pub fn give(&self, mut buffer: Vec<u8>) {
-        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        if buffers.len() < MOST_SPARE && (SMALLEST * 4..=self.largest).contains(&buffer.capacity()) {
-            buffer.clear();
-            buffers.push(buffer);
+    /// Takes a buffer back, with its permit.
+    pub fn give(&self, mut buffer: Vec<u8>, mut permit: Permit) {
+        if buffer.capacity() < SMALLEST * 4 {
+            return;
         }
+        buffer.clear();
+        permit.shrink_to(buffer.capacity());
+        self.lock().push((buffer, permit));
     }
 
-    /// A buffer that holds no more than the permitted bytes, and not much less.
-    fn take(&self, permitted: usize) -> Option<Vec<u8>> {
-        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |buffer: &Vec<u8>| (permitted / 2..=permitted).contains(&buffer.capacity());
-        let at = buffers.iter().position(fits)?;
-        Some(buffers.swap_remove(at))
+    /// The buffer that came back last: it is the warmest.
+    fn take(&self) -> Option<(Vec<u8>, Permit)> {
+        self.lock().pop()
+    }
+
+    /// Gives them up.
+    pub fn clear(&self) {
+        // Dropped outside the lock: whoever waits for the memory is told.
+        let given_up = std::mem::take(&mut *self.lock());
+        drop(given_up);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Vec<u8>, Permit)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,7 +130,7 @@ impl Packer {
     /// A packer whose payloads go to `to`.
     pub fn new(packing: Packing, budget: Budget, account: AccountId, to: UnboundedSender<Sent>) -> Packer {
         let start = std::sync::atomic::AtomicUsize::new(SMALLEST);
-        let spare = Arc::new(Spare { buffers: Mutex::default(), largest: packing.max_bytes + 4 * HEADROOM });
+        let spare = Arc::default();
         Packer { packing, budget, account, open: Mutex::default(), to, start, spare }
     }
 
@@ -151,28 +154,33 @@ impl Packer {
                 return chunk;
             }
         }
+        // A busy sink's chunks start with a used buffer; a quiet one's, small.
         let start = self.start.load(std::sync::atomic::Ordering::Relaxed);
-        let permit = self.budget.try_take(self.account, Kind::Payload, start);
-        let permit = match permit {
-            Some(permit) => permit,
-            None => self.budget.try_take(self.account, Kind::Payload, SMALLEST)?,
-        };
-        Some(self.chunk(partition, permit, now))
+        if start > SMALLEST
+            && let Some((body, permit)) = self.spare.take()
+        {
+            return Some(self.chunk(partition, body, permit, now));
+        }
+        let take = |bytes| self.budget.try_take(self.account, Kind::Payload, bytes);
+        let permit = take(start).or_else(|| take(SMALLEST))?;
+        let body = Vec::with_capacity(permit.bytes());
+        Some(self.chunk(partition, body, permit, now))
     }
 
     /// Takes a chunk in any case: for a record that is already decided about. The worker stops before the next.
     pub fn check_out_anyway(&self, partition: &Arc<str>, now: Timestamp) -> Chunk {
         let permit = self.budget.take_anyway(self.account, Kind::Payload, SMALLEST);
-        self.chunk(partition, permit, now)
+        self.chunk(partition, Vec::with_capacity(SMALLEST), permit, now)
     }
 
-    fn chunk(&self, partition: &Arc<str>, permit: Permit, now: Timestamp) -> Chunk {
-        let body = self
-            .spare
-            .take(permit.bytes())
-            .unwrap_or_else(|| Vec::with_capacity(permit.bytes().max(SMALLEST)));
+    fn chunk(&self, partition: &Arc<str>, body: Vec<u8>, permit: Permit, now: Timestamp) -> Chunk {
         let (records, lengths, shares) = (0, Vec::new(), Vec::new());
         Chunk { partition: partition.clone(), body, records, lengths, shares, permit, opened: now }
+    }
+
+    /// Gives up buffers that wait to be filled again.
+    pub fn clear_spare(&self) {
+        self.spare.clear();
     }
 
     /// Whether the chunk should be sent before another record goes in.
@@ -220,7 +228,13 @@ impl Packer {
         let body = match compressor.compress(self.packing.compression, &chunk.body) {
             Ok(None) => chunk.body,
             Ok(Some(compressed)) => {
-                self.spare.give(chunk.body);
+                // The permit is the compressed payload's now; this buffer's is as large as that leaves over.
+                let mut permit = self.budget.take_anyway(self.account, Kind::Payload, 0);
+                let holds = compressed.capacity() + chunk.lengths.capacity() * 4;
+                chunk.permit.shrink_to(holds.max(chunk.permit.bytes().saturating_sub(chunk.body.capacity())));
+                if permit.try_grow(chunk.body.capacity()) {
+                    self.spare.give(chunk.body, permit);
+                }
                 compressed
             }
             Err(error) => {

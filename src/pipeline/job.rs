@@ -1,6 +1,9 @@
 //! One delivery on its way through a worker: opened, decoded window by window, its records transformed, routed and
 //! encoded. Parked at a record boundary when there is no memory, and then continued by any worker.
 
+mod offer;
+mod open;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -9,23 +12,19 @@ use bytes::Bytes;
 
 use super::books::Books;
 use super::budget::{Kind, Permit};
-use super::hands::{Hands, Place};
+use super::hands::Hands;
 use super::line::Pipeline;
 use super::origin;
-use super::outcomes::{Answer, Outcome, answer, partition_hash};
+use super::outcomes::Outcome;
 use super::piped::{End, Piped};
 use super::refused::Refused;
 use crate::ack::{Ack, Note, Verdict};
 use crate::clock::Timestamp;
 use crate::decode::{Buffer, Decode, Input, Item};
-use crate::encode::Encoder;
-use crate::encode::compress::Compressor;
-use crate::encode::packer::Chunk;
 use crate::pattern::view::View;
 use crate::record::identity::{Account, ObjectFacts};
 use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
-use crate::sink::template::PartitionCache;
 use crate::source::{Body, Delivery};
 use crate::transform::{Context, Decision, Transform as _};
 
@@ -214,115 +213,6 @@ impl Job {
         }
     }
 
-    /// Opens the object; a small one is read whole.
-    fn open(&mut self, hands: &mut Hands) -> Result<(), Halt> {
-        if !matches!(self.stored, Stored::Unopened(_)) {
-            return Ok(());
-        }
-        if let Stored::Unopened(Body::File { size, .. }) = &self.stored
-            && *size <= READ_WHOLE
-        {
-            self.read_whole(hands)
-        } else {
-            self.open_steps()
-        }
-    }
-
-    fn read_whole(&mut self, hands: &mut Hands) -> Result<(), Halt> {
-        let Stored::Unopened(Body::File { path, size, check }) = &self.stored else { return Ok(()) };
-        // One byte more than there should be: a file that grew is noticed.
-        let size = usize::try_from(*size).unwrap_or(usize::MAX);
-        let wants = size.saturating_add(1);
-        let spare = hands.spare_body.take().filter(|(buffer, _)| buffer.capacity() >= wants);
-        let (mut buffer, permit) = match spare {
-            Some(spare) => spare,
-            None => {
-                // A little more than asked for, so that the next object of about this size fits.
-                let takes = (wants + wants / 4).next_multiple_of(64 << 10);
-                let least = self.pipeline.budget.try_take(self.pipeline.account, Kind::Body, takes);
-                let permit = match least {
-                    Some(permit) => permit,
-                    None => self
-                        .pipeline
-                        .budget
-                        .try_take(self.pipeline.account, Kind::Body, wants)
-                        .ok_or(Halt::NoMemory)?,
-                };
-                (Vec::with_capacity(permit.bytes()), permit)
-            }
-        };
-        buffer.clear();
-        let (path, check) = (path.clone(), check.clone());
-        let read = (|| {
-            let mut file = File::open(&path)?;
-            if let Err(changed) = check(&file) {
-                return Ok((file, Err(changed)));
-            }
-            buffer.resize(wants, 0);
-            let mut length = 0;
-            while length < wants {
-                match file.read(&mut buffer[length..]) {
-                    Ok(0) => break,
-                    Ok(more) => length += more,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            buffer.truncate(length);
-            let unchanged = if length == size {
-                check(&file)
-            } else {
-                Err(format!("its size changed from {size} bytes while it was read"))
-            };
-            Ok((file, unchanged))
-        })();
-        match read {
-            Ok((_, Ok(()))) => {
-                self.stored = Stored::Whole { bytes: Held::Own(buffer, permit), check: None };
-                Ok(())
-            }
-            Ok((_, Err(changed))) => {
-                hands.spare_body = Some((buffer, permit));
-                Err(Halt::Fail(Note::Changed(changed)))
-            }
-            Err(error) => {
-                hands.spare_body = Some((buffer, permit));
-                Err(Halt::Fail(Note::Changed(format!("reading it: {error}"))))
-            }
-        }
-    }
-
-    fn open_steps(&mut self) -> Result<(), Halt> {
-        let Stored::Unopened(body) =
-            std::mem::replace(&mut self.stored, Stored::Unopened(Body::Bytes(Bytes::new())))
-        else {
-            return Ok(());
-        };
-        self.stored = match body {
-            Body::Bytes(bytes) => Stored::Whole { bytes: Held::Shared(bytes), check: None },
-            Body::Stream(from) => Stored::Steps { from, check: None },
-            Body::File { path, check, .. } => {
-                let opened = File::open(&path).and_then(|file| Ok((file.try_clone()?, file)));
-                let (file, same) =
-                    opened.map_err(|error| Halt::Fail(Note::Changed(format!("opening it: {error}"))))?;
-                check(&file).map_err(|changed| Halt::Fail(Note::Changed(changed)))?;
-                Stored::Steps { from: Box::new(file), check: Some((same, check)) }
-            }
-        };
-        Ok(())
-    }
-
-    /// Whether the file is still the one that was lent, at the end of reading it.
-    fn check(&self) -> Result<(), Halt> {
-        match &self.stored {
-            Stored::Whole { check: Some((file, check)), .. }
-            | Stored::Steps { check: Some((file, check)), .. } => {
-                check(file).map_err(|changed| Halt::Fail(Note::Changed(changed)))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Fills the next window; its memory first.
     fn fill(&mut self, hands: &mut Hands) -> Result<(), Halt> {
         let wants = self.decode.need(&self.stored.input());
@@ -369,12 +259,14 @@ impl Job {
     }
 
     fn records_of(&mut self, hands: &mut Hands, buffer: &mut Buffer) -> Result<bool, Halt> {
+        // Once for a window: threads would fight over the count of owners if each record took a part.
+        let pipeline = self.pipeline.clone();
         if let Some((span, number)) = self.pending {
             self.room_for(span, hands)?;
             self.pending = None;
             // Perhaps another worker's scanner found it.
             hands.scanner.scan(buffer, span.start as usize);
-            self.record(hands, buffer, span, number, 0);
+            self.record(&pipeline, hands, buffer, span, number, 0);
         }
         loop {
             if self.overdrawn {
@@ -389,7 +281,7 @@ impl Job {
                         self.room_for(span, hands)?;
                         self.pending = None;
                     }
-                    self.record(hands, buffer, span, number, 0);
+                    self.record(&pipeline, hands, buffer, span, number, 0);
                 }
                 Item::LeftOut { what } => {
                     self.books.read += 1;
@@ -424,8 +316,15 @@ impl Job {
     }
 
     /// One record through the transforms from `step` on, and to the sinks.
-    fn record(&mut self, hands: &mut Hands, buffer: &[u8], span: Span, number: u64, step: usize) {
-        let pipeline = self.pipeline.clone();
+    fn record(
+        &mut self,
+        pipeline: &Pipeline,
+        hands: &mut Hands,
+        buffer: &[u8],
+        span: Span,
+        number: u64,
+        step: usize,
+    ) {
         hands.overlay.clear();
         let mut record = Record {
             buffer,
@@ -465,7 +364,7 @@ impl Job {
                     origin::add(&mut record, &self.origin, number, marks);
                 }
                 self.books.offered += 1;
-                let mut packing = Packing {
+                let mut packing = offer::Packing {
                     encoders: &mut hands.encoders,
                     partitions: &mut hands.partitions,
                     places: &mut hands.places,
@@ -481,7 +380,7 @@ impl Job {
                         .copied()
                         .unwrap_or(0)
                 };
-                self.offer(&pipeline, &record, &mut packing, routed, number);
+                self.offer(pipeline, &record, &mut packing, routed, number);
             }
             Some((at, decision)) => match decision {
                 Decision::Keep => {}
@@ -498,19 +397,19 @@ impl Job {
         }
         if !added.is_empty() {
             let after = ended.map_or(pipeline.steps.len(), |(at, _)| at + 1);
-            self.added(hands, added, number, after);
+            self.added(pipeline, hands, added, number, after);
         }
         self.store_refused(false);
     }
 
     /// Records that a transform made; they belong to the same delivery and pass through what follows.
-    fn added(&mut self, hands: &mut Hands, added: Vec<Bytes>, number: u64, step: usize) {
+    fn added(&mut self, pipeline: &Pipeline, hands: &mut Hands, added: Vec<Bytes>, number: u64, step: usize) {
         for text in added {
             self.books.added += 1;
             match hands.scanner.scan(&text, 0) {
                 Scan::Record { end } if end == text.len() => {
                     let end = u32::try_from(end).unwrap_or(u32::MAX);
-                    self.record(hands, &text, Span { start: 0, end }, number, step);
+                    self.record(pipeline, hands, &text, Span { start: 0, end }, number, step);
                 }
                 _ => {
                     debug_assert!(false, "a transform added what is not one JSON object");
@@ -522,164 +421,6 @@ impl Job {
                         number,
                     );
                 }
-            }
-        }
-    }
-
-    /// Hands a record to every sink whose `match` it passes.
-    fn offer(
-        &mut self,
-        pipeline: &Pipeline,
-        record: &Record<'_>,
-        hands: &mut Packing<'_>,
-        routed: u64,
-        number: u64,
-    ) {
-        let mut anywhere = false;
-        for (sink, line) in pipeline.sinks.iter().enumerate() {
-            if line.route.is_some_and(|bit| routed >> bit & 1 == 0) {
-                self.books.sink(sink).not_matched += 1;
-                continue;
-            }
-            anywhere = true;
-            let partition = match &line.partitions {
-                Some(partitions) => partitions.partition(record, &mut hands.partitions[line.global]),
-                None => &pipeline.nowhere,
-            };
-            let at = self.place(hands.places, sink, partition);
-            let place = &mut hands.places[at];
-            let ordinal = place.ordinal;
-            if !self.remembered.is_empty() {
-                match answer(&self.remembered, sink, self.window, partition_hash(partition), ordinal) {
-                    Some(Answer::Delivered) => {
-                        self.end_share(line, place);
-                        place.ordinal += 1;
-                        self.books.sink(sink).delivered += 1;
-                        continue;
-                    }
-                    Some(Answer::Refused(reason)) => {
-                        self.end_share(line, place);
-                        place.ordinal += 1;
-                        self.books.sink(sink).rejected += 1;
-                        let offset = self.decode.offset(record.span);
-                        self.refused.record(
-                            "sink",
-                            Some(&line.name),
-                            reason,
-                            record,
-                            pipeline.token,
-                            offset,
-                            number,
-                        );
-                        continue;
-                    }
-                    None => {}
-                }
-            }
-            let estimate = (record.span.end - record.span.start) as usize + 1024;
-            let mut chunk = match place.chunk.take() {
-                None => self.begin(line, place),
-                Some(mut chunk) => {
-                    if !line.packer.full(&chunk) && line.packer.room(&mut chunk, estimate) {
-                        chunk
-                    } else {
-                        self.send(line, place, chunk, hands.compressor);
-                        self.begin(line, place)
-                    }
-                }
-            };
-            let before = chunk.body.len();
-            hands.encoders[line.shape].encode(record, &mut chunk.body);
-            chunk.body.push(b'\n');
-            let length = chunk.body.len() - before;
-            if !chunk.appended(length, line.packer.packing().lengths) {
-                self.overdrawn = true;
-            }
-            place.ordinal += 1;
-            place.chunk = Some(chunk);
-        }
-        if !anywhere {
-            self.books.unrouted += 1;
-        }
-    }
-
-    /// Finds this worker's place for a sink and partition, or makes one.
-    fn place(&mut self, places: &mut Vec<Place>, sink: usize, partition: &Arc<str>) -> usize {
-        let here = |place: &Place| {
-            place.sink == sink && (Arc::ptr_eq(&place.partition, partition) || place.partition == *partition)
-        };
-        if let Some(at) = places.iter().position(here) {
-            return at;
-        }
-        let mine = |(at, other, _): &(usize, Arc<str>, u32)| *at == sink && other == partition;
-        let ordinal = match self.ordinals.iter().position(mine) {
-            Some(at) => self.ordinals.swap_remove(at).2,
-            None => 0,
-        };
-        places.push(Place {
-            sink,
-            partition: partition.clone(),
-            chunk: None,
-            first: 0,
-            share_ordinal: ordinal,
-            ordinal,
-        });
-        places.len() - 1
-    }
-
-    /// Takes a chunk to write into, and remembers where this window's part of it begins.
-    fn begin(&mut self, line: &super::line::SinkLine, place: &mut Place) -> Chunk {
-        let mut chunk = match line.packer.check_out(&place.partition, self.now) {
-            Some(chunk) => chunk,
-            None => {
-                self.overdrawn = true;
-                line.packer.check_out_anyway(&place.partition, self.now)
-            }
-        };
-        if !line.packer.room(&mut chunk, 1024) {
-            self.overdrawn = true;
-        }
-        (place.first, place.share_ordinal) = (chunk.records, place.ordinal);
-        chunk
-    }
-
-    /// This window's part of the chunk ends here.
-    fn end_share(&self, line: &super::line::SinkLine, place: &mut Place) {
-        if let (Some(mut chunk), Some(ack)) = (place.chunk.take(), &self.ack) {
-            chunk.share(ack, place.first, self.window, place.share_ordinal);
-            line.packer.check_in(chunk);
-        }
-    }
-
-    fn send(
-        &self,
-        line: &super::line::SinkLine,
-        place: &Place,
-        mut chunk: Chunk,
-        compressor: &mut Compressor,
-    ) {
-        if let Some(ack) = &self.ack {
-            chunk.share(ack, place.first, self.window, place.share_ordinal);
-        }
-        line.packer.send(chunk, compressor);
-    }
-
-    /// Checks in every chunk this worker was writing into, with this window's share of each.
-    fn put_down(&mut self, hands: &mut Hands) {
-        let pipeline = self.pipeline.clone();
-        for mut place in hands.places.drain(..) {
-            let line = &pipeline.sinks[place.sink];
-            match place.chunk.take() {
-                Some(chunk) if line.packer.full(&chunk) => {
-                    self.send(line, &place, chunk, &mut hands.compressor)
-                }
-                chunk => {
-                    place.chunk = chunk;
-                    self.end_share(line, &mut place);
-                }
-            }
-            if place.ordinal > 0 {
-                self.ordinals.push((place.sink, place.partition, place.ordinal));
             }
         }
     }
@@ -744,12 +485,4 @@ impl Job {
         }
         Ran::Done
     }
-}
-
-/// What encoding needs of a worker's hands while the record still borrows the rest.
-struct Packing<'a> {
-    encoders: &'a mut [Encoder],
-    partitions: &'a mut [PartitionCache],
-    places: &'a mut Vec<Place>,
-    compressor: &'a mut Compressor,
 }

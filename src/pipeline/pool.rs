@@ -129,6 +129,13 @@ impl Pool {
         }
     }
 
+    /// Gives up buffers that wait to be filled again.
+    pub fn clear_spare(&self) {
+        for line in self.pipelines.iter().flat_map(|pipeline| &pipeline.sinks) {
+            line.packer.clear_spare();
+        }
+    }
+
     /// No new work: jobs that were not begun are given back; workers end when what was begun is done.
     pub fn stop(&self) {
         let mut state = self.lock();
@@ -223,6 +230,7 @@ impl Pool {
             Ok(Ran::NoMemory(job)) => {
                 // Whoever waits for memory cuts the age of what is being packed short, the oldest first.
                 self.send_due(hands, |_, _| Some(Due::Oldest));
+                self.clear_spare();
                 Some(*job)
             }
             Err(_) => {

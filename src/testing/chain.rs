@@ -10,7 +10,7 @@ use crate::config::{self, Surroundings};
 use crate::encode::{Encoder, Shape};
 use crate::pattern::compile::MatchScratch;
 use crate::pattern::family;
-use crate::pipeline::engine::Parts;
+use crate::pipeline::parts::Parts;
 use crate::record::identity::ObjectFacts;
 use crate::record::overlay::Overlay;
 use crate::record::protect::Protection;

@@ -1,0 +1,174 @@
+//! Offering a record to the sinks: routed, encoded into an open chunk of its partition, each window's share marked.
+
+use std::sync::Arc;
+
+use super::Job;
+use crate::encode::Encoder;
+use crate::encode::compress::Compressor;
+use crate::encode::packer::Chunk;
+use crate::pipeline::hands::{Hands, Place};
+use crate::pipeline::line::{Pipeline, SinkLine};
+use crate::pipeline::outcomes::{Answer, answer, partition_hash};
+use crate::record::Record;
+use crate::sink::template::PartitionCache;
+/// What encoding needs of a worker's hands while the record still borrows the rest.
+pub(super) struct Packing<'a> {
+    pub(super) encoders: &'a mut [Encoder],
+    pub(super) partitions: &'a mut [PartitionCache],
+    pub(super) places: &'a mut Vec<Place>,
+    pub(super) compressor: &'a mut Compressor,
+}
+
+impl Job {
+    /// Hands a record to every sink whose `match` it passes.
+    pub(super) fn offer(
+        &mut self,
+        pipeline: &Pipeline,
+        record: &Record<'_>,
+        hands: &mut Packing<'_>,
+        routed: u64,
+        number: u64,
+    ) {
+        let mut anywhere = false;
+        for (sink, line) in pipeline.sinks.iter().enumerate() {
+            if line.route.is_some_and(|bit| routed >> bit & 1 == 0) {
+                self.books.sink(sink).not_matched += 1;
+                continue;
+            }
+            anywhere = true;
+            let partition = match &line.partitions {
+                Some(partitions) => partitions.partition(record, &mut hands.partitions[line.global]),
+                None => &pipeline.nowhere,
+            };
+            let at = self.place(hands.places, sink, partition);
+            let place = &mut hands.places[at];
+            let ordinal = place.ordinal;
+            if !self.remembered.is_empty() {
+                match answer(&self.remembered, sink, self.window, partition_hash(partition), ordinal) {
+                    Some(Answer::Delivered) => {
+                        self.end_share(line, place);
+                        place.ordinal += 1;
+                        self.books.sink(sink).delivered += 1;
+                        continue;
+                    }
+                    Some(Answer::Refused(reason)) => {
+                        self.end_share(line, place);
+                        place.ordinal += 1;
+                        self.books.sink(sink).rejected += 1;
+                        let offset = self.decode.offset(record.span);
+                        self.refused.record(
+                            "sink",
+                            Some(&line.name),
+                            reason,
+                            record,
+                            pipeline.token,
+                            offset,
+                            number,
+                        );
+                        continue;
+                    }
+                    None => {}
+                }
+            }
+            let estimate = (record.span.end - record.span.start) as usize + 1024;
+            let mut chunk = match place.chunk.take() {
+                None => self.begin(line, place),
+                Some(mut chunk) => {
+                    if !line.packer.full(&chunk) && line.packer.room(&mut chunk, estimate) {
+                        chunk
+                    } else {
+                        self.send(line, place, chunk, hands.compressor);
+                        self.begin(line, place)
+                    }
+                }
+            };
+            let before = chunk.body.len();
+            hands.encoders[line.shape].encode(record, &mut chunk.body);
+            chunk.body.push(b'\n');
+            let length = chunk.body.len() - before;
+            if !chunk.appended(length, line.packer.packing().lengths) {
+                self.overdrawn = true;
+            }
+            place.ordinal += 1;
+            place.chunk = Some(chunk);
+        }
+        if !anywhere {
+            self.books.unrouted += 1;
+        }
+    }
+
+    /// Finds this worker's place for a sink and partition, or makes one.
+    fn place(&mut self, places: &mut Vec<Place>, sink: usize, partition: &Arc<str>) -> usize {
+        let here = |place: &Place| {
+            place.sink == sink && (Arc::ptr_eq(&place.partition, partition) || place.partition == *partition)
+        };
+        if let Some(at) = places.iter().position(here) {
+            return at;
+        }
+        let mine = |(at, other, _): &(usize, Arc<str>, u32)| *at == sink && other == partition;
+        let ordinal = match self.ordinals.iter().position(mine) {
+            Some(at) => self.ordinals.swap_remove(at).2,
+            None => 0,
+        };
+        places.push(Place {
+            sink,
+            partition: partition.clone(),
+            chunk: None,
+            first: 0,
+            share_ordinal: ordinal,
+            ordinal,
+        });
+        places.len() - 1
+    }
+
+    /// Takes a chunk to write into, and remembers where this window's part of it begins.
+    fn begin(&mut self, line: &SinkLine, place: &mut Place) -> Chunk {
+        let mut chunk = match line.packer.check_out(&place.partition, self.now) {
+            Some(chunk) => chunk,
+            None => {
+                self.overdrawn = true;
+                line.packer.check_out_anyway(&place.partition, self.now)
+            }
+        };
+        if !line.packer.room(&mut chunk, 1024) {
+            self.overdrawn = true;
+        }
+        (place.first, place.share_ordinal) = (chunk.records, place.ordinal);
+        chunk
+    }
+
+    /// This window's part of the chunk ends here.
+    fn end_share(&self, line: &SinkLine, place: &mut Place) {
+        if let (Some(mut chunk), Some(ack)) = (place.chunk.take(), &self.ack) {
+            chunk.share(ack, place.first, self.window, place.share_ordinal);
+            line.packer.check_in(chunk);
+        }
+    }
+
+    fn send(&self, line: &SinkLine, place: &Place, mut chunk: Chunk, compressor: &mut Compressor) {
+        if let Some(ack) = &self.ack {
+            chunk.share(ack, place.first, self.window, place.share_ordinal);
+        }
+        line.packer.send(chunk, compressor);
+    }
+
+    /// Checks in every chunk this worker was writing into, with this window's share of each.
+    pub(super) fn put_down(&mut self, hands: &mut Hands) {
+        let pipeline = self.pipeline.clone();
+        for mut place in hands.places.drain(..) {
+            let line = &pipeline.sinks[place.sink];
+            match place.chunk.take() {
+                Some(chunk) if line.packer.full(&chunk) => {
+                    self.send(line, &place, chunk, &mut hands.compressor)
+                }
+                chunk => {
+                    place.chunk = chunk;
+                    self.end_share(line, &mut place);
+                }
+            }
+            if place.ordinal > 0 {
+                self.ordinals.push((place.sink, place.partition, place.ordinal));
+            }
+        }
+    }
+}

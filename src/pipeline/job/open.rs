@@ -1,0 +1,123 @@
+//! Opening an object: a small file whole, a large one and a stream step by step, and whether it is still the one lent.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+
+use bytes::Bytes;
+
+use super::{Halt, Held, Job, READ_WHOLE, Stored};
+use crate::ack::Note;
+use crate::pipeline::budget::Kind;
+use crate::pipeline::hands::Hands;
+use crate::source::Body;
+
+impl Job {
+    /// Opens the object; a small one is read whole.
+    pub(super) fn open(&mut self, hands: &mut Hands) -> Result<(), Halt> {
+        if !matches!(self.stored, Stored::Unopened(_)) {
+            return Ok(());
+        }
+        if let Stored::Unopened(Body::File { size, .. }) = &self.stored
+            && *size <= READ_WHOLE
+        {
+            self.read_whole(hands)
+        } else {
+            self.open_steps()
+        }
+    }
+
+    fn read_whole(&mut self, hands: &mut Hands) -> Result<(), Halt> {
+        let Stored::Unopened(Body::File { path, size, check }) = &self.stored else { return Ok(()) };
+        // One byte more than there should be: a file that grew is noticed.
+        let size = usize::try_from(*size).unwrap_or(usize::MAX);
+        let wants = size.saturating_add(1);
+        let spare = hands.spare_body.take().filter(|(buffer, _)| buffer.capacity() >= wants);
+        let (mut buffer, permit) = match spare {
+            Some(spare) => spare,
+            None => {
+                // A little more than asked for, so that the next object of about this size fits.
+                let takes = (wants + wants / 4).next_multiple_of(64 << 10);
+                let least = self.pipeline.budget.try_take(self.pipeline.account, Kind::Body, takes);
+                let permit = match least {
+                    Some(permit) => permit,
+                    None => self
+                        .pipeline
+                        .budget
+                        .try_take(self.pipeline.account, Kind::Body, wants)
+                        .ok_or(Halt::NoMemory)?,
+                };
+                (Vec::with_capacity(permit.bytes()), permit)
+            }
+        };
+        buffer.clear();
+        let (path, check) = (path.clone(), check.clone());
+        let read = (|| {
+            let mut file = File::open(&path)?;
+            if let Err(changed) = check(&file) {
+                return Ok((file, Err(changed)));
+            }
+            buffer.resize(wants, 0);
+            let mut length = 0;
+            while length < wants {
+                match file.read(&mut buffer[length..]) {
+                    Ok(0) => break,
+                    Ok(more) => length += more,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            buffer.truncate(length);
+            let unchanged = if length == size {
+                check(&file)
+            } else {
+                Err(format!("its size changed from {size} bytes while it was read"))
+            };
+            Ok((file, unchanged))
+        })();
+        match read {
+            Ok((_, Ok(()))) => {
+                self.stored = Stored::Whole { bytes: Held::Own(buffer, permit), check: None };
+                Ok(())
+            }
+            Ok((_, Err(changed))) => {
+                hands.spare_body = Some((buffer, permit));
+                Err(Halt::Fail(Note::Changed(changed)))
+            }
+            Err(error) => {
+                hands.spare_body = Some((buffer, permit));
+                Err(Halt::Fail(Note::Changed(format!("reading it: {error}"))))
+            }
+        }
+    }
+
+    fn open_steps(&mut self) -> Result<(), Halt> {
+        let Stored::Unopened(body) =
+            std::mem::replace(&mut self.stored, Stored::Unopened(Body::Bytes(Bytes::new())))
+        else {
+            return Ok(());
+        };
+        self.stored = match body {
+            Body::Bytes(bytes) => Stored::Whole { bytes: Held::Shared(bytes), check: None },
+            Body::Stream(from) => Stored::Steps { from, check: None },
+            Body::File { path, check, .. } => {
+                let opened = File::open(&path).and_then(|file| Ok((file.try_clone()?, file)));
+                let (file, same) =
+                    opened.map_err(|error| Halt::Fail(Note::Changed(format!("opening it: {error}"))))?;
+                check(&file).map_err(|changed| Halt::Fail(Note::Changed(changed)))?;
+                Stored::Steps { from: Box::new(file), check: Some((same, check)) }
+            }
+        };
+        Ok(())
+    }
+
+    /// Whether the file is still the one that was lent, at the end of reading it.
+    pub(super) fn check(&self) -> Result<(), Halt> {
+        match &self.stored {
+            Stored::Whole { check: Some((file, check)), .. }
+            | Stored::Steps { check: Some((file, check)), .. } => {
+                check(file).map_err(|changed| Halt::Fail(Note::Changed(changed)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
