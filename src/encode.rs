@@ -41,6 +41,8 @@ pub struct Encoder {
     shape: Arc<Shape>,
     texts: added::Texts,
     fast: fast::Fast,
+    /// The same for records that span lines.
+    lines: fast::Fast,
     edges: nested::Edges,
     scratch: Vec<u8>,
 }
@@ -52,6 +54,7 @@ impl Encoder {
             shape,
             texts: added::Texts::default(),
             fast: fast::Fast::default(),
+            lines: fast::Fast::default(),
             edges: nested::Edges::default(),
             scratch: Vec::new(),
         }
@@ -91,7 +94,7 @@ impl Encoder {
     }
 
     fn flat(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) {
-        if !self.fast.members(shape, record, out) {
+        if !fast::Fast::members(&mut self.fast, &mut self.lines, shape, record, out) {
             return flat_plain(shape, record, out);
         }
         out.extend_from_slice(self.texts.of(record.overlay, |overlay, out| added::flat(shape, overlay, out)));

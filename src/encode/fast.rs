@@ -18,7 +18,7 @@ use crate::record::{EdgeId, PathId, Paths, Record, Segment};
 
 /// Bytes of learned texts; over this all that is learned is dropped and made again. (Plans and stamps are bounded by the
 /// scanner's tables.)
-const ROOM: usize = 256 * 1024;
+const ROOM: usize = 512 * 1024;
 
 /// What an edge and the leaf behind it write.
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,7 +131,15 @@ struct Place {
 
 impl Fast {
     /// Appends the record's members, `{` first and no brace last. `false`: it has to go the slow road; nothing is appended.
-    pub(crate) fn members(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
+    ///
+    /// `plain` is for records on one line, `lines` for those that span several: where both come, neither unlearns the other.
+    pub(crate) fn members(
+        plain: &mut Fast,
+        lines: &mut Fast,
+        shape: &Flatten,
+        record: &Record<'_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let rare = shape.lossless
             || record.index.leaves().is_empty()
             || record.index.truncated_index()
@@ -141,31 +149,39 @@ impl Fast {
             return false;
         }
         let own = record.span.of(record.buffer);
-        // Without wide containers the edges tell whether the record spans lines.
-        let ask = self.compact || record.index.has_wide_container();
-        let mut compact = ask && breaks_lines(own);
-        let edited = !record.overlay.replaced.is_empty();
         let mut page = Page::take(out, own.len());
         let start = page.at();
-        let outcome = loop {
-            self.begin(record.index.generation(), compact);
-            let outcome = if edited || record.index.leaves().len() > shape.max_fields {
-                self.run::<true>(shape, record, &mut page)
-            } else {
-                self.run::<false>(shape, record, &mut page)
-            };
-            match outcome {
-                Ok(()) => break !self.met_once || !has_key_twice(page.text(start)),
-                Err(Turn::Compact) if !compact => compact = true,
-                Err(_) => break false,
-            }
+        // Without wide containers the edges tell whether the record spans lines.
+        let mut outcome = Err(Turn::Compact);
+        if !(record.index.has_wide_container() && breaks_lines(own)) {
+            outcome = plain.once(shape, record, start, &mut page, false);
+        }
+        if outcome == Err(Turn::Compact) {
             page.cut(start);
-        };
-        if !outcome {
+            outcome = lines.once(shape, record, start, &mut page, true);
+        }
+        if outcome.is_err() {
             page.cut(start);
         }
         page.give(out);
-        outcome
+        outcome.is_ok()
+    }
+
+    fn once(
+        &mut self,
+        shape: &Flatten,
+        record: &Record<'_>,
+        start: usize,
+        page: &mut Page,
+        compact: bool,
+    ) -> Result<(), Turn> {
+        self.begin(record.index.generation(), compact);
+        if !record.overlay.replaced.is_empty() || record.index.leaves().len() > shape.max_fields {
+            self.run::<true>(shape, record, page)?;
+        } else {
+            self.run::<false>(shape, record, page)?;
+        }
+        if self.met_once && has_key_twice(page.text(start)) { Err(Turn::Slow) } else { Ok(()) }
     }
 
     fn begin(&mut self, generation: u64, compact: bool) {
