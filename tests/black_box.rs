@@ -13,9 +13,13 @@ mod here;
 mod corpus;
 #[path = "black_box/damage.rs"]
 mod damage;
+#[path = "black_box/load.rs"]
+mod load;
 #[path = "black_box/output.rs"]
 mod output;
 #[path = "black_box/promises.rs"]
 mod promises;
+#[path = "black_box/stops.rs"]
+mod stops;
 #[path = "black_box/surroundings.rs"]
 mod surroundings;
