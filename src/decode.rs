@@ -56,6 +56,13 @@ pub struct Limits {
     pub envelopes: usize,
 }
 
+impl Limits {
+    /// Bytes of the largest window there may be: one record of the largest size, and the look behind it.
+    pub fn largest_window(&self) -> usize {
+        self.record.max(self.window).saturating_add(SLACK)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -296,7 +303,7 @@ impl Decode {
     /// How many bytes of buffer the next [`fill`](Decode::fill) may want: never more than the record limit (or the
     /// window, if that is larger) and 64 KiB.
     pub fn need(&self, input: &Input<'_>) -> usize {
-        let most = self.limits.record.max(self.limits.window).saturating_add(SLACK);
+        let most = self.limits.largest_window();
         match self.split.wanted() {
             Some(held) => held.saturating_mul(2).clamp(self.limits.window, most),
             None => self.inflate.expected(input).min(self.limits.window),

@@ -1,7 +1,7 @@
 //! The byte budget: one number that bounds everything in flight.
 //!
-//! Permits are taken in one order, body → window → payload, and a holder waits only for a later kind; a payload waits
-//! for nothing but its sink. Each pipeline has a reserve of each kind that nobody else can take, and borrows beyond it
+//! Permits are taken in one order, body → window → growth → payload, and a holder waits only for a later kind; a payload
+//! waits for nothing but its sink. Each pipeline has a reserve of each kind that nobody else can take, and borrows beyond it
 //! only what is idle; one whose sink is retrying borrows nothing more. So nothing can deadlock, and a dead sink costs
 //! only its own pipeline.
 
@@ -15,13 +15,15 @@ pub enum Kind {
     Body = 0,
     /// A window, decompressed.
     Window = 1,
+    /// What a window needs beyond that for a record that does not fit into it; taken once, and all of it.
+    Growth = 2,
     /// Encoded records on their way to a sink.
-    Payload = 2,
+    Payload = 3,
 }
 
 /// What a pipeline is sure to get, bytes by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reserve(pub [usize; 3]);
+pub struct Reserve(pub [usize; 4]);
 
 impl Reserve {
     /// All kinds together, bytes.
@@ -32,9 +34,9 @@ impl Reserve {
 
 #[derive(Debug, Default)]
 struct Account {
-    reserve: [usize; 3],
+    reserve: [usize; 4],
     /// Of the reserve, in use.
-    used: [usize; 3],
+    used: [usize; 4],
     borrowed: usize,
     retrying: u32,
 }
@@ -121,7 +123,7 @@ impl Budget {
         let reserved_free: usize = state
             .accounts
             .iter()
-            .flat_map(|account| (0..3).map(|kind| account.reserve[kind] - account.used[kind]))
+            .flat_map(|account| (0..4).map(|kind| account.reserve[kind] - account.used[kind]))
             .sum();
         state.total.saturating_sub(state.common + reserved_free)
     }
@@ -230,12 +232,15 @@ mod tests {
     use super::*;
 
     fn two(total: usize) -> Budget {
-        Budget::new(total, &[Reserve([10, 100, 10]), Reserve([10, 100, 10])]).unwrap()
+        Budget::new(total, &[Reserve([10, 100, 0, 10]), Reserve([10, 100, 0, 10])]).unwrap()
     }
 
     #[test]
     fn a_budget_below_the_reserves_is_refused_with_what_is_missing() {
-        assert_eq!(Budget::new(200, &[Reserve([10, 100, 10]), Reserve([10, 100, 10])]).unwrap_err(), 40);
+        assert_eq!(
+            Budget::new(200, &[Reserve([10, 100, 0, 10]), Reserve([10, 100, 0, 10])]).unwrap_err(),
+            40
+        );
     }
 
     #[test]

@@ -33,9 +33,12 @@ const READ_WHOLE: u64 = 4 << 20;
 /// Records above this size ask for their memory before they are begun.
 const LARGE_RECORD: usize = 128 << 10;
 
-/// Bytes of one kind a pipeline must be able to hold, whatever comes: one object read whole, one window.
-pub fn reserve(limits: &crate::decode::Limits) -> [usize; 2] {
-    [usize::try_from(READ_WHOLE).unwrap_or(usize::MAX), limits.record.max(limits.window) + (1 << 20)]
+/// Bytes of each kind a pipeline must be able to hold, whatever comes: one object read whole, one window, and what it
+/// grows by for the largest record.
+pub fn reserve(limits: &crate::decode::Limits) -> [usize; 3] {
+    const SPARE: usize = 480 << 10;
+    let growth = limits.largest_window() - limits.window + SPARE;
+    [usize::try_from(READ_WHOLE).unwrap_or(usize::MAX), limits.window + SPARE, growth]
 }
 
 /// Bytes one record of the largest size may need at one sink.
@@ -98,6 +101,8 @@ pub struct Job {
     buffer: Buffer,
     /// What the buffer may hold.
     permit: Option<Permit>,
+    /// What it may hold beyond that, for a record larger than a window.
+    growth: Option<Permit>,
     window: u32,
     in_window: bool,
     books: Books,
@@ -145,6 +150,7 @@ impl Job {
             stored: Stored::Unopened(delivery.body),
             buffer: Buffer::default(),
             permit: None,
+            growth: None,
             window: 0,
             in_window: false,
             books: Books::with_sinks(sinks),
@@ -223,22 +229,8 @@ impl Job {
             buffer.clear();
             (self.buffer, self.permit) = (buffer, Some(permit));
         }
-        let holds = self.permit.as_ref().map_or(0, Permit::bytes);
-        if holds < wants {
-            // A little more than asked for, so that the next object of about this size fits.
-            let takes = (wants + wants / 8).next_multiple_of(64 << 10);
-            let grown = match &mut self.permit {
-                Some(permit) => permit.try_grow(takes - holds) || permit.try_grow(wants - holds),
-                none => {
-                    let (budget, account) = (&self.pipeline.budget, self.pipeline.account);
-                    let take = |bytes| budget.try_take(account, Kind::Window, bytes);
-                    *none = take(takes).or_else(|| take(wants));
-                    none.is_some()
-                }
-            };
-            if !grown {
-                return Err(Halt::NoMemory);
-            }
+        if !self.widen(wants) {
+            return Err(Halt::NoMemory);
         }
         let filled = self.decode.fill(&mut hands.tools, &mut self.stored.input(), &mut self.buffer);
         filled.map_err(|error| Halt::Fail(Note::Why(format!("reading it: {error}"))))?;
@@ -248,6 +240,34 @@ impl Job {
         self.in_window = true;
         self.now = self.pipeline.clock.now();
         Ok(())
+    }
+
+    /// Takes the memory for a window of so many bytes. `false`: it is not there.
+    fn widen(&mut self, wants: usize) -> bool {
+        let (budget, account) = (&self.pipeline.budget, self.pipeline.account);
+        let limits = &self.pipeline.limits;
+        // A little more than asked for, so that the next object of about this size fits.
+        let takes = (wants + wants / 8).next_multiple_of(64 << 10);
+        let Some(permit) = &mut self.permit else {
+            let take = |bytes| budget.try_take(account, Kind::Window, bytes);
+            self.permit = take(takes).or_else(|| take(wants));
+            return self.permit.is_some();
+        };
+        let holds = permit.bytes();
+        if holds + self.growth.as_ref().map_or(0, Permit::bytes) >= wants {
+            return true;
+        }
+        if wants <= limits.window {
+            return permit.try_grow(takes - holds) || permit.try_grow(wants - holds);
+        }
+        if holds < limits.window && !permit.try_grow(limits.window - holds) {
+            return false;
+        }
+        // All it may ever need: whoever has grown waits for no more of this kind, so one of those that wait can always
+        // go on.
+        let growth = limits.largest_window().saturating_sub(permit.bytes());
+        self.growth = budget.try_take(account, Kind::Growth, growth);
+        self.growth.is_some()
     }
 
     /// Goes through the window. `false`: the object is used up.
@@ -471,7 +491,7 @@ impl Job {
             totals.bytes += summary.decompressed;
             totals.later_members += u64::from(later_member);
         });
-        if let Some(permit) = self.permit.take() {
+        if let (Some(permit), None) = (self.permit.take(), &self.growth) {
             hands.spare_window = Some((std::mem::take(&mut self.buffer), permit));
         }
         if let Stored::Whole { bytes: Held::Own(bytes, permit), .. } = self.stored {

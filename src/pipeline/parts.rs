@@ -194,12 +194,12 @@ pub(crate) fn budget_of(resolved: &Resolved, parts: &Parts) -> Result<Budget, St
         .pipelines
         .iter()
         .map(|part| {
-            let [body, window] = job::reserve(&part.limits);
+            let [body, window, growth] = job::reserve(&part.limits);
             let payload = part
                 .sinks
                 .iter()
                 .map(|sink| Packer::reserve(&sink.packing).max(job::largest_payload(&part.limits)));
-            Reserve([body, window, payload.sum()])
+            Reserve([body, window, growth, payload.sum()])
         })
         .collect();
     let total = resolved.globals.memory.value().as_usize();

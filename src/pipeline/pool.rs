@@ -211,6 +211,7 @@ impl Pool {
                 }
                 state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
+                hands.rest();
                 if self.freed.load(Ordering::Acquire) == epoch {
                     state = self.ready.wait_timeout(state, REST).unwrap_or_else(PoisonError::into_inner).0;
                 }
@@ -231,6 +232,8 @@ impl Pool {
                 // Whoever waits for memory cuts the age of what is being packed short, the oldest first.
                 self.send_due(hands, |_, _| Some(Due::Oldest));
                 self.clear_spare();
+                // What this worker kept for its next job may be what the others wait for.
+                hands.rest();
                 Some(*job)
             }
             Err(_) => {

@@ -105,7 +105,7 @@ pub async fn sink<S: Sink>(
     let mut chance = Chance::new(seed);
     let total = 8 << 20;
     let budget =
-        Budget::new(total, &[Reserve([0, 0, total])]).map_err(|missing| format!("{missing} missing"))?;
+        Budget::new(total, &[Reserve([0, 0, 0, total])]).map_err(|missing| format!("{missing} missing"))?;
     let told = Arc::new(Told::default());
     let (mut sent, mut answered) = (HashMap::new(), BTreeMap::new());
     for number in 0..60_u64 {
