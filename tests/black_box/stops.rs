@@ -1,6 +1,5 @@
 //! How it is stopped: in order, at once, and in the middle of everything.
 
-use std::fs;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -67,19 +66,23 @@ fn a_file_is_finished_at_its_age_while_the_program_runs() {
 }
 
 #[test]
-fn a_state_that_cannot_grow_loses_nothing() {
-    let here = Here::with(COMPRESSED);
-    let put = hundreds(&here, 3_000_000);
-    let Some(disk) = Mounted::at(&here, "state", "size=1100k,mode=0700") else { return };
-    let mut running = here.start(&["run", "--once"]);
-    // Whether it fits or not: it ends or waits, and says so.
-    running.until("it ends or tells", |said| said.contains("No space left") || said.contains("\"done\""));
-    running.signal(Signal::SIGKILL);
-    let ran = running.end();
-    eprintln!("{}", ran.said);
-    disk.again("size=64m");
-    here.once().ended(0).books();
-    let got = counts(here.ids("out"));
-    assert_eq!(got.keys().collect::<Vec<_>>(), put.keys().collect::<Vec<_>>());
-    assert!(fs::metadata(here.at("state")).is_ok());
+fn a_data_directory_that_is_full_loses_nothing() {
+    // From not enough to begin with to just enough for a while.
+    for size in ["512k", "1036k", "1072k"] {
+        let here = Here::with(COMPRESSED);
+        let put = hundreds(&here, 3_000_000);
+        here.put("trail/bad.json", "x".repeat(200_000));
+        let Some(disk) = Mounted::at(&here, "state", &format!("size={size},mode=0700")) else { return };
+        let full = here.once();
+        assert!(matches!(full.code, Some(1 | 3)), "{size}: {full:?}");
+        assert!(!full.said.contains("panicked"), "{size}: {}", full.said);
+        assert!(full.code == Some(3) || full.said.contains("No space left"), "{size}: {}", full.said);
+        disk.again("size=64m");
+        let ran = here.once();
+        ran.books();
+        assert!(full.code == Some(3) || ran.code == Some(3), "{size}: {ran:?}");
+        let got = counts(here.ids("out"));
+        assert_eq!(got.keys().collect::<Vec<_>>(), put.keys().collect::<Vec<_>>(), "{size}");
+        assert_eq!(here.rejects().len(), 1);
+    }
 }
