@@ -119,8 +119,8 @@ pub(super) struct Desk {
     pub rules: Rules,
     pub known: Known,
     pub crash: Crash,
-    /// Found or on loan; whether there was a notice since.
-    busy: HashMap<Inode, bool>,
+    /// Found or on loan; the path of the last notice since.
+    busy: HashMap<Inode, Option<PathBuf>>,
     waiting: HashMap<Inode, Waiting>,
     loans: HashMap<u64, Loan>,
     groups: HashMap<u64, usize>,
@@ -166,7 +166,10 @@ impl Desk {
             return Look::Leave;
         }
         if let Some(told) = self.busy.get_mut(&inode) {
-            *told |= how == How::Told;
+            if how == How::Told {
+                // Not always the path it is on loan with: it was renamed, or another file has got its inode.
+                *told = Some(path());
+            }
             return Look::Leave;
         }
         let quiet = Timestamp(facts.modified).min(now).after(self.rules.line_incomplete_after);
@@ -205,7 +208,7 @@ impl Desk {
                 (found.tries, found.seen) = (waiting.tries, waiting.seen);
                 found.growing = waiting.judged.is_none() && self.is_growing(&facts, waiting.seen, now);
             }
-            self.busy.insert(inode, false);
+            self.busy.insert(inode, None);
             return Look::Lend(found);
         }
         if let Some(entry) = entry
@@ -228,7 +231,7 @@ impl Desk {
             return Look::Leave;
         }
         self.announce(&found);
-        self.busy.insert(inode, false);
+        self.busy.insert(inode, None);
         Look::Lend(found)
     }
 
@@ -295,16 +298,14 @@ impl Desk {
             }
         }
         let (inode, facts) = (loan.mark.inode, loan.mark.facts);
-        let told = self.busy.remove(&inode).unwrap_or(false);
+        let told = self.busy.remove(&inode).flatten();
         if settled.verdict == Verdict::Failed {
             return self.failed(loan, &settled.note, told, now);
         }
         let entry = Entry::new(facts, loan.mark.digest());
         self.known.insert(inode, entry);
         ledger.shipped(inode, entry);
-        if told {
-            self.recheck.push(loan.path);
-        }
+        self.recheck.extend(told);
         if self.crash.open.remove(&inode) {
             self.crash.files += 1;
             self.crash.records += settled.books.read;
@@ -312,7 +313,7 @@ impl Desk {
         }
     }
 
-    fn failed(&mut self, loan: Loan, note: &Note, told: bool, now: Timestamp) {
+    fn failed(&mut self, loan: Loan, note: &Note, told: Option<PathBuf>, now: Timestamp) {
         let inode = loan.mark.inode;
         let path = loan.path.display();
         let mut waiting = Waiting {
@@ -347,8 +348,8 @@ impl Desk {
             let pause = FIRST_PAUSE * 2u32.saturating_pow(waiting.tries.min(10) - 1);
             waiting.due = now.after(pause.min(LONGEST_PAUSE));
         }
-        if told {
-            waiting.due = now;
+        if let Some(told) = told {
+            (waiting.path, waiting.due) = (told, now);
         }
         self.waiting.insert(inode, waiting);
     }
