@@ -511,7 +511,7 @@ fn measure(mut command: Command) -> (Cost, String) {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(25));
     };
     let wall = start.elapsed().as_secs_f64();
     assert!(status.success(), "{command:?}: {status}");
