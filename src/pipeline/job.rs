@@ -1,6 +1,7 @@
 //! One delivery on its way through a worker: opened, decoded window by window, its records transformed, routed and
 //! encoded. Parked at a record boundary when there is no memory, and then continued by any worker.
 
+mod needs;
 mod offer;
 mod open;
 
@@ -27,28 +28,9 @@ use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
 use crate::source::{Body, Delivery};
 use crate::transform::{Context, Decision, Transform as _};
+use needs::{LARGE_RECORD, READ_WHOLE, large_record_needs};
 
-/// Objects up to this size, as stored, are read whole; larger ones in steps.
-const READ_WHOLE: u64 = 4 << 20;
-/// Records above this size ask for their memory before they are begun.
-const LARGE_RECORD: usize = 128 << 10;
-
-/// Bytes of each kind a pipeline must be able to hold, whatever comes: one object read whole, one window, and what it
-/// grows by for the largest record.
-pub fn reserve(limits: &crate::decode::Limits) -> [usize; 3] {
-    const SPARE: usize = 480 << 10;
-    let growth = limits.largest_window() - limits.window + SPARE;
-    [usize::try_from(READ_WHOLE).unwrap_or(usize::MAX), limits.window + SPARE, growth]
-}
-
-/// Bytes one record of the largest size may need at one sink.
-pub fn largest_payload(limits: &crate::decode::Limits) -> usize {
-    large_record_needs(limits.record)
-}
-
-fn large_record_needs(length: usize) -> usize {
-    length + length / 4 + (64 << 10)
-}
+pub use needs::{largest_payload, reserve};
 
 /// How a run of a job ended.
 pub enum Ran {
