@@ -232,3 +232,95 @@ async fn finish<S: Sink>(sink: &S, line: &Line) -> Result<(), String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::ack::{Ack, DeliveryId};
+    use crate::pipeline::budget::Reserve;
+    use crate::pipeline::outcomes::{DeliveryKey, answer};
+    use crate::sink::Share;
+    use crate::testing::contract::Told;
+
+    /// Gives these answers, one after the other, then takes everything.
+    struct Answers(Mutex<VecDeque<SinkError>>);
+
+    impl Sink for Answers {
+        async fn write(&self, _payload: &mut Payload) -> Result<(), SinkError> {
+            self.0.lock().unwrap().pop_front().map_or(Ok(()), Err)
+        }
+    }
+
+    fn retry() -> SinkError {
+        SinkError::Retry { message: "busy".into(), after: None }
+    }
+
+    /// Sends one payload of two deliveries (3 and 2 records) and tells how they ended, and what is remembered of the
+    /// first delivery's records.
+    async fn sent(answers: Vec<SinkError>) -> (Vec<(u64, Verdict)>, Vec<Option<Answer>>) {
+        let outcomes = Arc::new(Outcomes::default());
+        let line = Line {
+            name: "out".into(),
+            pipeline: "main".into(),
+            number: 0,
+            account: AccountId(0),
+            budget: Budget::new(1000, &[Reserve([0, 0, 0, 100])]).unwrap(),
+            outcomes: outcomes.clone(),
+            closed: watch::Sender::new(false),
+        };
+        let told = Arc::new(Told::default());
+        let key = |number: u128| DeliveryKey(number + 1);
+        let share = |number: u64, first, records| {
+            let ack = Ack::new(DeliveryId(number), key(number.into()), told.clone());
+            ack.enter(&Books { read: u64::from(records), offered: u64::from(records), ..Books::default() });
+            Share { ack, first, records, window: 0, ordinal: 0 }
+        };
+        let payload = Payload {
+            partition: "p".into(),
+            body: b"{}\n{}\n{}\n{}\n{}\n".to_vec(),
+            lengths: vec![3; 5],
+            records: 5,
+            raw_bytes: 15,
+            shares: vec![share(0, 0, 3), share(1, 3, 2)],
+            permit: None,
+            spare: None,
+        };
+        let (to, from) = tokio::sync::mpsc::unbounded_channel();
+        to.send(Sent::Payload(payload)).unwrap();
+        drop(to);
+        run(Arc::new(Answers(Mutex::new(answers.into()))), line, from).await;
+        let ends = told.take().into_iter().map(|settled| (settled.id.0, settled.verdict)).collect();
+        let known = outcomes.recall(key(0));
+        let said =
+            (0..3).map(|ordinal| answer(&known, 0, 0, partition_hash("p"), ordinal).cloned()).collect();
+        (ends, said)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_payload_is_tried_again_until_it_is_taken() {
+        let (ends, said) = sent(vec![retry(), retry(), retry()]).await;
+        assert_eq!(ends, [(0, Verdict::Delivered), (1, Verdict::Delivered)]);
+        assert_eq!(said, vec![Some(Answer::Delivered); 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn single_refused_records_fail_their_delivery_only_and_are_remembered() {
+        let refused = vec![(1, "too old".to_owned())];
+        let (ends, said) = sent(vec![SinkError::Partial { refused }]).await;
+        assert_eq!(ends, [(0, Verdict::Failed), (1, Verdict::Delivered)]);
+        let refused = Some(Answer::Refused("too old".into()));
+        assert_eq!(said, [Some(Answer::Delivered), refused, Some(Answer::Delivered)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_payload_fails_and_a_lost_one_is_forgotten() {
+        let (ends, said) = sent(vec![SinkError::Reject { message: "no".into() }]).await;
+        assert_eq!(ends, [(0, Verdict::Failed), (1, Verdict::Failed)]);
+        assert_eq!(said, vec![Some(Answer::Refused("no".into())); 3]);
+        let (ends, said) = sent(vec![SinkError::Lost { message: "gone".into() }]).await;
+        assert_eq!(ends, [(0, Verdict::Failed), (1, Verdict::Failed)]);
+        assert_eq!(said, [None, None, None]);
+    }
+}
