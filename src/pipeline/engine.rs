@@ -16,8 +16,9 @@ use super::parts::{Parts, budget_of};
 use super::pool::Pool;
 use super::rejects::Rejects;
 use super::runner::{self, Line};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Problems, Resolved};
+use crate::encode::compress::Compressor;
 use crate::encode::packer::{Due, Packer, Sent};
 use crate::pattern::family::{self};
 use crate::record::Slots;
@@ -256,12 +257,7 @@ impl Engine {
         for (sink, line, sent) in self.sinks {
             runners.spawn(runner::run(sink, line, sent));
         }
-        let ticker = tokio::spawn(tick(
-            self.pipelines.clone(),
-            self.pool.clone(),
-            self.setup.clone(),
-            self.clock.clone(),
-        ));
+        let ticker = tokio::spawn(tick(self.pipelines.clone(), self.pool.clone(), self.clock.clone()));
         let ended = watch::Sender::new(false);
         let mut lending = JoinSet::new();
         let mut settling = JoinSet::new();
@@ -336,6 +332,7 @@ impl Engine {
                 let _ = tokio::task::spawn_blocking(move || thread.join()).await;
             }
         }
+        self.pipelines.iter().for_each(|pipeline| pipeline.tell());
         report.unsettled = self.feeds.iter().flat_map(|feed| feed.source().unsettled()).collect();
         report.pipelines =
             self.pipelines.iter().map(|pipeline| (pipeline.name.to_string(), pipeline.totals())).collect();
@@ -344,34 +341,25 @@ impl Engine {
 }
 
 /// Tells transforms the time, sends chunks that are old enough, tidies rejects.
-async fn tick(pipelines: Vec<Arc<Pipeline>>, pool: Arc<Pool>, setup: Setup, clock: Clock) {
+async fn tick(pipelines: Vec<Arc<Pipeline>>, pool: Arc<Pool>, clock: Clock) {
     let mut tidied = clock.now();
     let mut told = clock.now();
     loop {
         tokio::time::sleep(TICK).await;
         let now = clock.now();
-        let due = |pipeline: &Pipeline, sink: usize| {
+        let due = move |pipeline: &Pipeline, sink: usize| {
             let packer = &pipeline.sinks[sink].packer;
-            let before = crate::clock::Timestamp(
-                now.0.saturating_sub(i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX)),
-            );
+            let age = i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX);
+            let before = Timestamp(now.0.saturating_sub(age));
             packer.oldest().filter(|oldest| *oldest <= before).map(|_| Due::OpenedBefore(before))
         };
-        let anything = pipelines
-            .iter()
-            .any(|pipeline| (0..pipeline.sinks.len()).any(|sink| due(pipeline, sink).is_some()));
-        if anything {
+        let is_due =
+            |pipeline: &Arc<Pipeline>| (0..pipeline.sinks.len()).any(|sink| due(pipeline, sink).is_some());
+        if pipelines.iter().any(is_due) {
             // Compression is CPU work; it may not run on the reactor.
-            let (pool, setup) = (pool.clone(), setup.clone());
-            let _ = tokio::task::spawn_blocking(move || {
-                let mut hands = Hands::new(setup);
-                pool.send_due(&mut hands, |pipeline, sink| {
-                    let packer = &pipeline.sinks[sink].packer;
-                    let age = i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX);
-                    Some(Due::OpenedBefore(crate::clock::Timestamp(now.0.saturating_sub(age))))
-                });
-            })
-            .await;
+            let pool = pool.clone();
+            let send = move || pool.send_due(&mut Compressor::default(), due);
+            let _ = tokio::task::spawn_blocking(send).await;
         }
         if pool.is_idle() {
             pool.clear_spare();

@@ -97,8 +97,6 @@ pub struct Totals {
     pub bytes: u64,
     /// Objects with more than one gzip member where CloudTrail writes one.
     pub later_members: u64,
-    /// Records nothing protected that an exception took out of protection.
-    pub excepted: u64,
     /// Digests and control messages.
     pub left_out: u64,
 }
@@ -112,5 +110,33 @@ impl Pipeline {
     /// The totals so far.
     pub fn totals(&self) -> Totals {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what else was counted, where there is anything: at the end of a run.
+    pub fn tell(&self) {
+        let of = |step: &Step| match &step.transform {
+            AnyTransform::AccountTags(accounts) => accounts.unknown(),
+            _ => 0,
+        };
+        let unknown_accounts: u64 = self.steps.iter().map(of).sum();
+        let paths = self
+            .sinks
+            .iter()
+            .filter_map(|line| line.partitions.as_ref())
+            .map(|partitions| partitions.counts());
+        let odd_paths: u64 = paths.map(|counts| counts.invalid + counts.overflow + counts.out_of_range).sum();
+        let (excepted, forgotten) = (self.protector.excepted(), self.outcomes.forgotten());
+        let later_members = self.totals().later_members;
+        if unknown_accounts + odd_paths + excepted + forgotten + later_members > 0 {
+            tracing::info!(
+                pipeline = %self.name,
+                unknown_accounts,
+                odd_paths,
+                excepted,
+                later_members,
+                forgotten_outcomes = forgotten,
+                "also counted"
+            );
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::hands::{Hands, Setup};
 use super::job::{Job, Ran};
 use super::line::Pipeline;
 use super::piped::End;
+use crate::encode::compress::Compressor;
 use crate::encode::packer::Due;
 
 /// How long a worker whose lanes all rest sleeps before it looks again, should a notice have been lost.
@@ -117,12 +118,12 @@ impl Pool {
     }
 
     /// Sends every open chunk that is old enough, or all of them. Called now and then.
-    pub fn send_due(&self, hands: &mut Hands, due: impl Fn(&Pipeline, usize) -> Option<Due>) {
+    pub fn send_due(&self, compressor: &mut Compressor, due: impl Fn(&Pipeline, usize) -> Option<Due>) {
         for pipeline in &self.pipelines {
             for (number, line) in pipeline.sinks.iter().enumerate() {
                 if let Some(due) = due(pipeline, number) {
                     for chunk in line.packer.due(due) {
-                        line.packer.send(chunk, &mut hands.compressor);
+                        line.packer.send(chunk, compressor);
                     }
                 }
             }
@@ -198,7 +199,7 @@ impl Pool {
                 let (stopping, draining) = (state.stopping, state.draining);
                 drop(state);
                 hands.rest();
-                self.send_due(&mut hands, |pipeline, sink| {
+                self.send_due(&mut hands.compressor, |pipeline, sink| {
                     (draining || pipeline.sinks[sink].packer.packing().when_idle).then_some(Due::All)
                 });
                 state = self.lock();
@@ -230,7 +231,7 @@ impl Pool {
             Ok(Ran::Done) => None,
             Ok(Ran::NoMemory(job)) => {
                 // Whoever waits for memory cuts the age of what is being packed short, the oldest first.
-                self.send_due(hands, |_, _| Some(Due::Oldest));
+                self.send_due(&mut hands.compressor, |_, _| Some(Due::Oldest));
                 self.clear_spare();
                 // What this worker kept for its next job may be what the others wait for.
                 hands.rest();

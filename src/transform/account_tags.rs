@@ -163,6 +163,11 @@ impl AccountTags {
         Ok(AccountTags { accounts, tags: config.tags.clone(), every: config.reload.get() })
     }
 
+    /// Records of accounts that are not in the file, since the start.
+    pub fn unknown(&self) -> u64 {
+        self.accounts.unknown()
+    }
+
     /// What is written for an account.
     fn fragment(&self, account: Account) -> Fragment {
         let leaf = |keys: &[&str], value: serde_json::Value| FragmentLeaf {
