@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod budget;
+pub mod chain;
 pub mod engine;
 pub mod feed;
 pub mod hands;
@@ -16,3 +17,4 @@ pub mod protector;
 pub mod refused;
 pub mod rejects;
 pub mod runner;
+pub mod through;

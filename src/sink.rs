@@ -180,6 +180,17 @@ impl AnySink {
         }
     }
 
+    /// Where within it records would go, without opening anything; `None`: it has one place.
+    pub fn places(name: &str, config: &SinkConfig) -> Option<Partitions> {
+        match config {
+            SinkConfig::File(config) => {
+                let (_, template) = config.resolve().ok()?;
+                Some(Partitions::new(template, name))
+            }
+            SinkConfig::Stdout(_) => None,
+        }
+    }
+
     /// Where within it records go; `None`: it has one place.
     pub fn partitions(&self) -> Option<Arc<Partitions>> {
         match self {

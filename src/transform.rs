@@ -7,6 +7,7 @@ pub mod flatten;
 pub mod redact;
 pub mod sample;
 pub mod signals;
+pub mod why;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::pattern::compile::{MatchScratch, PatternSet};
 use crate::pattern::family::Family;
 use crate::record::overlay::Fragment;
 use crate::record::{Record, Slots};
+
+pub use why::Why;
 
 /// What a transform decided about one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +98,10 @@ impl Local {
 pub trait Transform: Send + Sync {
     /// Decides about one record; may edit its overlay.
     fn apply(&self, record: &mut Record<'_>, context: &mut Context<'_>) -> Decision;
+
+    /// Why [`apply`](Transform::apply) would decide as it does about this record; changes nothing. Both ask the same
+    /// question inside. For people who ask: not on the hot path.
+    fn explain(&self, record: &Record<'_>, context: &mut Context<'_>) -> Why;
 
     /// How a delivery that passed through here ended. For whatever remembers.
     fn settled(&self, delivery: DeliveryId, verdict: Verdict) {
@@ -173,6 +180,17 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.apply(record, context),
             Self::Filter(transform) => transform.apply(record, context),
             Self::Redact(transform) => transform.apply(record, context),
+        }
+    }
+
+    fn explain(&self, record: &Record<'_>, context: &mut Context<'_>) -> Why {
+        match self {
+            Self::AccountTags(transform) => transform.explain(record, context),
+            Self::Environment(transform) => transform.explain(record, context),
+            Self::Signals(transform) => transform.explain(record, context),
+            Self::Sample(transform) => transform.explain(record, context),
+            Self::Filter(transform) => transform.explain(record, context),
+            Self::Redact(transform) => transform.explain(record, context),
         }
     }
 

@@ -75,6 +75,12 @@ impl Predicate {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, predicate)| *predicate)
     }
 
+    /// The name families use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
+    }
+
     /// Lists the names, in the order of the table above.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(name, _)| *name)

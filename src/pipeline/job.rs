@@ -19,6 +19,7 @@ use super::origin;
 use super::outcomes::Outcome;
 use super::piped::{End, Piped};
 use super::refused::Refused;
+use super::through::{Way, through};
 use crate::ack::{Ack, Note, Verdict};
 use crate::clock::Timestamp;
 use crate::decode::{Buffer, Decode, Input, Item};
@@ -27,7 +28,7 @@ use crate::record::identity::{Account, ObjectFacts};
 use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
 use crate::source::{Body, Delivery};
-use crate::transform::{Context, Decision, Transform as _};
+use crate::transform::Decision;
 use needs::{LARGE_RECORD, READ_WHOLE, large_record_needs};
 
 pub use needs::{largest_payload, reserve};
@@ -340,24 +341,15 @@ impl Job {
         pipeline.protector.judge(&mut record, &mut hands.matching);
         let mut added = Vec::new();
         let delivery = self.ack.as_ref().map(Ack::id).unwrap_or_default();
-        let mut ended = None;
-        for (at, this) in pipeline.steps.iter().enumerate().skip(step) {
-            let mut context = Context {
-                delivery,
-                now: self.now,
-                field: &pipeline.field,
-                added: &mut added,
-                matching: &mut hands.matching,
-                local: &mut hands.locals[this.global],
-            };
-            let decision = this.transform.apply(&mut record, &mut context);
-            // Whatever a transform thinks, a protected record is never thinned.
-            let thins = matches!(decision, Decision::Sample | Decision::RollUp);
-            if decision != Decision::Keep && !(thins && record.protection.any()) {
-                ended = Some((at, decision));
-                break;
-            }
-        }
+        let mut way = Way {
+            delivery,
+            now: self.now,
+            field: &pipeline.field,
+            added: &mut added,
+            matching: &mut hands.matching,
+            locals: &mut hands.locals,
+        };
+        let ended = through(&pipeline.steps, step, &mut record, &mut way, &mut ());
         match &ended {
             None => {
                 let marks = self.decode.marks();

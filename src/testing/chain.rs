@@ -1,4 +1,4 @@
-//! A pipeline's chain without its pipeline: one event in, what became of it out.
+//! A pipeline's chain for tests: built from configuration text, and one event in, what became of it out.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,27 +7,13 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::config::{self, Surroundings};
-use crate::encode::{Encoder, Shape};
-use crate::pattern::compile::MatchScratch;
-use crate::pattern::family;
-use crate::pipeline::parts::Parts;
-use crate::record::identity::ObjectFacts;
-use crate::record::overlay::Overlay;
+use crate::encode::Shape;
+use crate::pipeline::chain;
 use crate::record::protect::Protection;
-use crate::record::scan::ScanLimits;
-use crate::record::{Record, Scan, Scanner, Slots, Span};
-use crate::transform::{Context, Decision, Local, Transform as _};
+use crate::transform::Decision;
 
 /// The transforms and the first sink's shape of a configuration's first pipeline.
-pub struct Chain {
-    parts: Parts,
-    scanner: Scanner,
-    encoder: Encoder,
-    overlay: Overlay,
-    matching: MatchScratch,
-    locals: Vec<Local>,
-    field: String,
-}
+pub struct Chain(chain::Chain);
 
 /// What became of one event.
 #[derive(Debug)]
@@ -78,26 +64,18 @@ impl Chain {
             Ok(resolved) => resolved,
             Err(problems) => panic!("{}", problems.render(false)),
         };
-        let mut slots = Slots::default();
-        let built = family::shipped().map_err(|error| error.to_string()).and_then(|families| {
-            Parts::build(&resolved, &families, &mut slots).map_err(|error| error.to_string())
-        });
-        let parts = match built {
-            Ok(parts) => parts,
+        match chain::Chain::all(&resolved) {
+            Ok(mut chains) => Chain(chains.remove(0)),
             Err(error) => panic!("{error}"),
-        };
-        let shape = parts.pipelines[0].sinks[0].shape;
-        let encoder = Encoder::new(parts.shapes[shape].clone());
-        let locals = parts.pipelines[0].steps.iter().map(|_| Local::default()).collect();
-        let field = resolved.globals.field.value().clone();
-        let scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
-        let (overlay, matching) = (Overlay::default(), MatchScratch::default());
-        Chain { parts, scanner, encoder, overlay, matching, locals, field }
+        }
     }
 
     /// The shape it writes.
+    ///
+    /// # Panics
+    /// When there is no sink; there always is.
     pub fn shape(&self) -> &Shape {
-        self.encoder.shape()
+        self.0.shape().unwrap_or_else(|| panic!("there is no sink"))
     }
 
     /// Runs one event through.
@@ -106,49 +84,15 @@ impl Chain {
     /// When it is not one JSON object.
     pub fn run(&mut self, event: &str) -> Became {
         let event = event.trim();
-        let scan = self.scanner.scan(event.as_bytes(), 0);
-        let Scan::Record { end } = scan else { panic!("not a record: {scan:?}: {event}") };
-        let part = &self.parts.pipelines[0];
-        let span = Span { start: 0, end: u32::try_from(end).unwrap_or(u32::MAX) };
-        let buffer = event.as_bytes();
-        self.overlay.clear();
-        let mut record = Record {
-            buffer,
-            span,
-            identity: part.identity.read(&self.scanner, buffer, span, &ObjectFacts::default()),
-            index: &self.scanner,
-            overlay: &mut self.overlay,
-            protection: Protection::default(),
-            families: 0,
+        let mut became = match self.0.run(event.as_bytes(), &chain::Place::default(), &mut ()) {
+            Ok(became) => became,
+            Err(scan) => panic!("not a record: {scan:?}: {event}"),
         };
-        part.protector.judge(&mut record, &mut self.matching);
-        let mut added = Vec::new();
-        let mut ended = None;
-        for ((name, transform), local) in part.steps.iter().zip(&mut self.locals) {
-            let mut context = Context {
-                delivery: crate::ack::DeliveryId(1),
-                now: Timestamp::default(),
-                field: &self.field,
-                added: &mut added,
-                matching: &mut self.matching,
-                local,
-            };
-            let decision = transform.apply(&mut record, &mut context);
-            if decision != Decision::Keep {
-                ended = Some((name.clone(), decision));
-                break;
-            }
-        }
-        let mut written = Vec::new();
-        self.encoder.encode(&record, &mut written);
-        let protection = record.protection;
-        Became { ended, protection, written: String::from_utf8_lossy(&written).into_owned() }
+        Became { ended: became.ended, protection: became.protection, written: became.sinks.remove(0).text }
     }
 
     /// Tells the transforms the time.
     pub fn tick(&self, now: Timestamp) {
-        for (_, transform) in &self.parts.pipelines[0].steps {
-            transform.tick(now);
-        }
+        self.0.tick(now);
     }
 }

@@ -12,7 +12,7 @@ use crate::config::{At, Duration, Problem};
 use crate::record::Record;
 use crate::record::identity::Account;
 use crate::record::overlay::{Fragment, FragmentLeaf, Parent};
-use crate::transform::{Building, Context, Decision, Transform};
+use crate::transform::{Building, Context, Decision, Transform, Why};
 use foldhash::HashSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use std::time::SystemTime;
 
 mod table;
 
-pub use table::{AccountInfo, Table};
+pub use table::{AccountInfo, Row, Table};
 
 /// Adds name, tags and organizational unit of the account, from a file.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -192,6 +192,29 @@ impl AccountTags {
         Fragment::shared(leaves)
     }
 
+    /// Which row of the file speaks of an account, in words and as a fact.
+    fn explained(&self, whose: &str, account: Account, why: Why) -> Why {
+        let (table, file) = (self.accounts.table(), self.accounts.path.display());
+        let Some(info) = table.get(account) else {
+            let said = format!("{whose} {account} is not in {file} ({} accounts)", table.len());
+            let fact = serde_json::json!({ "id": account.to_string(), "unknown": true });
+            return why.and(said).fact(whose, fact);
+        };
+        let row = table.row(account).map_or_else(String::new, |row| format!("{row} of "));
+        let name = info.name.as_deref().map_or_else(String::new, |name| format!(": {name:?}"));
+        let hidden = info.tags.iter().filter(|(tag, _)| !self.tags.contains(tag)).count();
+        let hidden = match hidden {
+            0 => String::new(),
+            more => format!(" ({more} of its tags not written: `tags` does not name them)"),
+        };
+        let fact = serde_json::json!({
+            "id": account.to_string(),
+            "row": table.row(account).map(|row| row.to_string()),
+            "name": info.name,
+        });
+        why.and(format!("{whose} {account} is {row}{file}{name}{hidden}")).fact(whose, fact)
+    }
+
     fn add(&self, account: Account, parent: Parent, record: &mut Record<'_>, context: &mut Context<'_>) {
         let fragment =
             context.local.fragment(self.accounts.version(), key(account), || Some(self.fragment(account)));
@@ -222,6 +245,18 @@ impl Transform for AccountTags {
             self.add(caller, Parent::Caller, record, context);
         }
         Decision::Keep
+    }
+
+    fn explain(&self, record: &Record<'_>, _context: &mut Context<'_>) -> Why {
+        let file = self.accounts.path.display().to_string();
+        let Some(account) = record.identity.account else {
+            return Why::because("the record has no account").fact("file", file);
+        };
+        let why = self.explained("account", account, Why::default().fact("file", file));
+        match record.identity.caller {
+            Some(caller) if caller != account => self.explained("caller", caller, why),
+            _ => why,
+        }
     }
 
     fn tick(&self, now: Timestamp) {

@@ -20,7 +20,7 @@ use crate::record::Record;
 use crate::record::identity::Account;
 use crate::record::overlay::{Fragment, FragmentLeaf, Parent};
 use crate::transform::account_tags::{Accounts, key};
-use crate::transform::{Building, Context, Decision, Transform};
+use crate::transform::{Building, Context, Decision, Transform, Why};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -49,10 +49,18 @@ pub struct Rule {
     pub r#match: Match,
 }
 
+/// A rule, ready to be asked.
+struct Compiled {
+    set: String,
+    pattern: Pattern,
+    /// The pattern as JSON, to explain by.
+    shown: String,
+}
+
 /// Says which environment accounts belong to. Decided once for each account and table, not for each record.
 pub struct Environment {
     accounts: Option<Arc<Accounts>>,
-    rules: Vec<(String, Pattern)>,
+    rules: Vec<Compiled>,
     default: Option<String>,
 }
 
@@ -65,7 +73,10 @@ impl Environment {
         let (mut rules, mut problems) = (Vec::new(), Vec::new());
         for rule in config.rules.value() {
             match rule.r#match.compile() {
-                Ok(pattern) => rules.push((rule.set.value().clone(), pattern)),
+                Ok(pattern) => {
+                    let (set, shown) = (rule.set.value().clone(), rule.r#match.value().to_string());
+                    rules.push(Compiled { set, pattern, shown });
+                }
                 Err(errors) => problems.extend(super::problems(&rule.r#match, &errors)),
             }
         }
@@ -77,6 +88,17 @@ impl Environment {
 
     /// The environment of an account: the first rule that matches decides.
     pub fn of(&self, account: Account) -> Option<&str> {
+        let rule = self.rule(&self.seen(account));
+        rule.map(|number| self.rules[number].set.as_str()).or(self.default.as_deref())
+    }
+
+    /// The first rule that matches.
+    fn rule(&self, seen: &str) -> Option<usize> {
+        self.rules.iter().position(|rule| slow::matches(&rule.pattern, seen))
+    }
+
+    /// What rules see of an account, as JSON.
+    fn seen(&self, account: Account) -> String {
         let mut seen = Map::new();
         seen.insert("id".into(), account.to_string().into());
         let table = self.accounts.as_ref().map(|accounts| accounts.table());
@@ -91,9 +113,32 @@ impl Environment {
                 info.tags.iter().map(|(tag, value)| (tag.clone(), json!(value))).collect();
             seen.insert("tags".into(), tags.into());
         }
-        let seen = Value::Object(seen).to_string();
-        let rule = self.rules.iter().find(|(_, pattern)| slow::matches(pattern, &seen));
-        rule.map(|(set, _)| set.as_str()).or(self.default.as_deref())
+        Value::Object(seen).to_string()
+    }
+
+    /// Which rule decides about an account, in words; the environment and the rule's number from 1 as facts.
+    fn explained(&self, whose: &str, account: Account, why: Why) -> Why {
+        let seen = self.seen(account);
+        let number = self.rule(&seen);
+        let said = match (number.map(|number| (number + 1, &self.rules[number])), &self.default) {
+            (Some((number, rule)), _) => {
+                format!(
+                    "{whose} {account} is `{}`: rule {number} is the first that matches: {}",
+                    rule.set, rule.shown
+                )
+            }
+            (None, Some(default)) => {
+                format!("{whose} {account} is `{default}`, the default: no rule matches")
+            }
+            (None, None) => format!("{whose} {account}: no rule matches, and there is no default"),
+        };
+        let fact = json!({
+            "id": account.to_string(),
+            "environment": self.of(account),
+            "matched_rule": number.map(|number| number + 1),
+            "seen": serde_json::from_str::<Value>(&seen).unwrap_or_default(),
+        });
+        why.and(said).fact(whose, fact)
     }
 
     fn add(&self, account: Account, parent: Parent, record: &mut Record<'_>, context: &mut Context<'_>) {
@@ -122,5 +167,15 @@ impl Transform for Environment {
             self.add(caller, Parent::Caller, record, context);
         }
         Decision::Keep
+    }
+    fn explain(&self, record: &Record<'_>, _context: &mut Context<'_>) -> Why {
+        let Some(account) = record.identity.account else {
+            return Why::because("the record has no account");
+        };
+        let why = self.explained("account", account, Why::default());
+        match record.identity.caller {
+            Some(caller) if caller != account => self.explained("caller", caller, why),
+            _ => why,
+        }
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::config::{At, Secret};
 use crate::record::{Kind, Record, SlotId, unquoted};
-use crate::transform::{Building, Context, Decision, Transform};
+use crate::transform::{Building, Context, Decision, Transform, Why};
 use hmac::{Hmac, Mac as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,23 @@ impl Transform for Redact {
             self.paths(record);
         }
         Decision::Keep
+    }
+
+    fn explain(&self, record: &Record<'_>, _context: &mut Context<'_>) -> Why {
+        let token = match self.token {
+            None => "session tokens are written: `default = false`",
+            Some(token) if record.index.hits(token).next().is_some() => {
+                "the record has a session token, a live credential"
+            }
+            Some(_) => "the record has no session token",
+        };
+        let mut why = Why::because(token);
+        for (what, paths) in [("remove", &self.remove), ("hash", &self.hash)] {
+            if !paths.is_empty() {
+                why = why.and(format!("`{what}` names {}", paths.join(", ")));
+            }
+        }
+        why
     }
 }
 

@@ -17,7 +17,7 @@ use crate::pattern::compile::PatternSet;
 use crate::pattern::view::View;
 use crate::record::overlay::{Fragment, FragmentLeaf, Parent};
 use crate::record::{Record, SlotId};
-use crate::transform::{Building, Context, Decision, Transform};
+use crate::transform::{Building, Context, Decision, Transform, Why, why};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
@@ -50,6 +50,29 @@ pub struct Sample {
     keep_one_in: u64,
     by: Option<SlotId>,
     seeded: Xxh3,
+    shown: Shown,
+}
+
+/// The settings as a person wrote them, to explain by.
+#[derive(Default)]
+struct Shown {
+    only: Option<Box<str>>,
+    by: Option<Box<str>>,
+    salt: Box<str>,
+}
+
+/// What there is to say about one record.
+enum Judged {
+    /// No rule may touch it.
+    Protected,
+    /// The rule keeps everything, or does not mean it.
+    NotMeant,
+    /// It does not have the field that decides.
+    NoKey,
+    /// Chosen to be kept, by this hash.
+    Kept(u64),
+    /// Left out, by this hash.
+    Thinned(u64),
 }
 
 impl Sample {
@@ -64,21 +87,65 @@ impl Sample {
         };
         let by = config.by.as_ref().map(|path| building.slots.want(path.value()));
         let salt = if config.salt.is_empty() { name } else { &config.salt };
-        Ok(Sample::new(name, only, config.keep_one_in.value().get(), by, salt))
-    }
-
-    fn new(name: &str, only: Option<PatternSet>, keep_one_in: u32, by: Option<SlotId>, salt: &str) -> Sample {
         let mut seeded = Xxh3::new();
         seeded.update(salt.as_bytes());
         seeded.update(&[0]);
-        Sample { name: name.into(), only, keep_one_in: u64::from(keep_one_in), by, seeded }
+        let shown = Shown {
+            only: config.r#match.as_ref().map(|pattern| pattern.value().to_string().into()),
+            by: config.by.as_ref().map(|path| path.value().as_str().into()),
+            salt: salt.into(),
+        };
+        let keep_one_in = u64::from(config.keep_one_in.value().get());
+        Ok(Sample { name: name.into(), only, keep_one_in, by, seeded, shown })
     }
 
-    /// Whether the record with this key is kept.
-    fn keeps(&self, key: &[u8]) -> bool {
+    /// Decides. [`apply`](Transform::apply) does it, [`explain`](Transform::explain) says it.
+    #[inline]
+    fn judge(&self, record: &Record<'_>, context: &mut Context<'_>) -> Judged {
+        if record.protection.any() {
+            return Judged::Protected;
+        }
+        if self.keep_one_in == 1 {
+            return Judged::NotMeant;
+        }
+        if let Some(only) = &self.only
+            && !only.any(&View::of(record, context.field), context.matching)
+        {
+            return Judged::NotMeant;
+        }
         let mut hash = self.seeded.clone();
-        hash.update(key);
-        hash.digest().is_multiple_of(self.keep_one_in)
+        match self.by {
+            None => hash.update(&record.identity.id.0.to_be_bytes()),
+            Some(slot) => match record.text(slot) {
+                Some(text) => hash.update(crate::record::unquoted(text)),
+                None => return Judged::NoKey,
+            },
+        }
+        let hash = hash.digest();
+        if hash.is_multiple_of(self.keep_one_in) { Judged::Kept(hash) } else { Judged::Thinned(hash) }
+    }
+
+    /// The hash and what follows from it, in words.
+    fn choice(&self, hash: u64) -> Why {
+        let (rate, left) = (self.keep_one_in, hash % self.keep_one_in);
+        let key = self.shown.by.as_deref().unwrap_or("record id");
+        let salt = &self.shown.salt;
+        let remainder = if left == 0 { "0".to_owned() } else { format!("{left}, not 0") };
+        let hashed = format!("XXH3-64({salt:?}, 0x00, {key}) = {hash:016x}, mod {rate} = {remainder}");
+        Why::because(self.meant())
+            .and(format!("one in {rate} is kept: {hashed}"))
+            .fact("keep_one_in", rate)
+            .fact("by", key)
+            .fact("salt", &**salt)
+            .fact("hash", format!("{hash:016x}"))
+            .fact("remainder", left)
+    }
+
+    fn meant(&self) -> String {
+        match &self.shown.only {
+            Some(only) => format!("its `match` holds: {only}"),
+            None => "it means every record that is not protected".to_owned(),
+        }
     }
 
     /// Says on the record what it stands for, together with rules before this one.
@@ -124,25 +191,31 @@ fn is_sample(fragment: &Fragment) -> bool {
 
 impl Transform for Sample {
     fn apply(&self, record: &mut Record<'_>, context: &mut Context<'_>) -> Decision {
-        if record.protection.any() || self.keep_one_in == 1 {
-            return Decision::Keep;
+        match self.judge(record, context) {
+            Judged::Protected | Judged::NotMeant | Judged::NoKey => Decision::Keep,
+            Judged::Thinned(_) => Decision::Sample,
+            Judged::Kept(_) => {
+                self.mark(record, context);
+                Decision::Keep
+            }
         }
-        if let Some(only) = &self.only
-            && !only.any(&View::of(record, context.field), context.matching)
-        {
-            return Decision::Keep;
-        }
-        let kept = match self.by {
-            None => self.keeps(&record.identity.id.0.to_be_bytes()),
-            Some(slot) => match record.text(slot) {
-                Some(text) => self.keeps(crate::record::unquoted(text)),
-                None => return Decision::Keep,
+    }
+
+    fn explain(&self, record: &Record<'_>, context: &mut Context<'_>) -> Why {
+        match self.judge(record, context) {
+            Judged::Protected => why::protected(record.protection.names()),
+            Judged::NotMeant => match &self.shown.only {
+                Some(only) if self.keep_one_in > 1 => {
+                    Why::because(format!("its `match` does not hold: {only}")).fact("rule", "not_matched")
+                }
+                _ => Why::because("`keep_one_in = 1` keeps all").fact("rule", "keeps_all"),
             },
-        };
-        if !kept {
-            return Decision::Sample;
+            Judged::NoKey => {
+                let by = self.shown.by.as_deref().unwrap_or_default();
+                Why::because(format!("it has no `{by}`, which decides")).fact("rule", "no_key")
+            }
+            Judged::Kept(hash) => self.choice(hash).fact("rule", "kept"),
+            Judged::Thinned(hash) => self.choice(hash).fact("rule", "thinned"),
         }
-        self.mark(record, context);
-        Decision::Keep
     }
 }

@@ -13,9 +13,10 @@ use crate::pattern::predicate;
 use crate::pattern::view::View;
 use crate::record::Record;
 use crate::record::overlay::{Fragment, FragmentLeaf, Parent};
-use crate::transform::{Building, Context, Decision, Transform};
+use crate::transform::{Building, Context, Decision, Transform, Why};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -51,10 +52,46 @@ struct Finer {
     set: PatternSet,
 }
 
+impl Finer {
+    /// Goes through the finer tags, each with whether its pattern (if it has one) matches.
+    fn each<'s>(
+        &'s self,
+        record: &Record<'_>,
+        context: &mut Context<'_>,
+        mut take: impl FnMut(&'s FineTag, bool),
+    ) {
+        let matched = self.set.matches(&View::of(record, context.field), context.matching);
+        let matches = |at: usize| matched.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
+        for tag in &self.tags {
+            take(tag, tag.pattern.is_none_or(matches));
+        }
+    }
+}
+
 struct FineTag {
     /// Its place in the set.
     pattern: Option<usize>,
     fine: Fine,
+}
+
+impl FineTag {
+    /// Why it is set or not, in words.
+    fn explained(&self, record: &Record<'_>, matches: bool) -> (String, bool) {
+        let pattern =
+            self.pattern.map(|_| if matches { "its pattern matches" } else { "its pattern does not match" });
+        let Some(predicate) = self.fine.predicate.filter(|_| matches) else {
+            return (pattern.unwrap_or_default().to_owned(), matches);
+        };
+        let decided = self.fine.decide(record.original());
+        let answer = match decided {
+            predicate::Decision::Yes => "yes",
+            predicate::Decision::No => "no",
+            predicate::Decision::Unknown => "that it cannot tell",
+        };
+        let says = format!("`{}` says {answer} of {}", predicate.name(), self.fine.at.join(", "));
+        let said = pattern.map_or_else(|| says.clone(), |pattern| format!("{pattern}, and {says}"));
+        (said, decided == predicate::Decision::Yes)
+    }
 }
 
 impl Signals {
@@ -114,16 +151,14 @@ impl Signals {
         tags: &mut Vec<&'s str>,
     ) {
         for finer in self.fine.iter().filter(|finer| families >> finer.family & 1 == 1) {
-            let matched = finer.set.matches(&View::of(record, context.field), context.matching);
-            let matches = |at: usize| matched.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
-            for tag in &finer.tags {
-                if tag.pattern.is_none_or(matches)
+            finer.each(record, context, |tag, matches| {
+                if matches
                     && !tags.contains(&tag.fine.tag.as_str())
                     && tag.fine.decide(record.original()) == predicate::Decision::Yes
                 {
                     tags.push(&tag.fine.tag);
                 }
-            }
+            });
         }
     }
 }
@@ -158,5 +193,30 @@ impl Transform for Signals {
         });
         record.overlay.added.extend(fragment.map(|fragment: Arc<Fragment>| (Parent::Root, fragment)));
         Decision::Keep
+    }
+    fn explain(&self, record: &Record<'_>, context: &mut Context<'_>) -> Why {
+        let mut why = Why::default();
+        let mut tags = Vec::new();
+        for (number, name) in
+            (0u32..).zip(&self.names).filter(|(number, _)| record.families >> number & 1 == 1)
+        {
+            if self.written >> number & 1 == 0 {
+                why = why.and(format!("{name}: its pattern matches, but `only` or `except` leave it out"));
+                continue;
+            }
+            why = why.and(format!("{name}: its pattern matches"));
+            tags.push(json!({ "tag": &**name, "set": true }));
+            for finer in self.fine.iter().filter(|finer| finer.family == number) {
+                finer.each(record, context, |tag, matches| {
+                    let (said, set) = tag.explained(record, matches);
+                    why.said.push(format!("{}: {said}", tag.fine.tag));
+                    tags.push(json!({ "tag": tag.fine.tag, "set": set, "why": said }));
+                });
+            }
+        }
+        if why.said.is_empty() {
+            why = why.and(format!("none of {} families matches", self.names.len()));
+        }
+        why.fact("tags", tags)
     }
 }

@@ -23,10 +23,29 @@ pub struct AccountInfo {
     pub tags: Vec<(String, String)>,
 }
 
+/// Where in its file an account stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// The line of a CSV, from 1.
+    Line(u64),
+    /// The element of a JSON list, from 1.
+    Entry(u64),
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Row::Line(number) => write!(formatter, "line {number}"),
+            Row::Entry(number) => write!(formatter, "entry {number}"),
+        }
+    }
+}
+
 /// Accounts by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     accounts: HashMap<Account, AccountInfo>,
+    rows: HashMap<Account, Row>,
 }
 
 impl Table {
@@ -64,6 +83,11 @@ impl Table {
         self.accounts.get(&account)
     }
 
+    /// Where in the file an account stands.
+    pub fn row(&self, account: Account) -> Option<Row> {
+        self.rows.get(&account).copied()
+    }
+
     /// How many accounts there are.
     pub fn len(&self) -> usize {
         self.accounts.len()
@@ -95,7 +119,7 @@ impl Table {
                     entry.set(column, value.to_owned());
                 }
             }
-            table.add(entry).map_err(|error| format!("line {line}: {error}"))?;
+            table.add(entry, Row::Line(line)).map_err(|error| format!("line {line}: {error}"))?;
         }
         Ok(table)
     }
@@ -142,12 +166,12 @@ impl Table {
                     (column, value) => entry.set(&column, plain(&value)),
                 }
             }
-            table.add(entry).map_err(|error| format!("account {number}: {error}"))?;
+            table.add(entry, Row::Entry(number)).map_err(|error| format!("account {number}: {error}"))?;
         }
         Ok(table)
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), String> {
+    fn add(&mut self, entry: Entry, row: Row) -> Result<(), String> {
         let Some(id) = entry.id else { return Err("no account id".into()) };
         // Spreadsheets drop leading zeros.
         let padded =
@@ -157,6 +181,7 @@ impl Table {
         if self.accounts.insert(account, entry.info).is_some() {
             return Err(format!("account {account} stands twice"));
         }
+        self.rows.insert(account, row);
         Ok(())
     }
 }
