@@ -8,6 +8,8 @@ pub mod feed;
 pub mod hands;
 pub mod job;
 pub mod line;
+pub mod loans;
+pub mod meter;
 pub mod origin;
 pub mod outcomes;
 pub(crate) mod parts;

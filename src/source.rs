@@ -125,6 +125,11 @@ pub trait Source: Send + Sync {
         async { Ok(()) }
     }
 
+    /// What of it cannot be read now, in words.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// What is left at the end of `--once` that could not be shipped yet (still growing): warned about, exit 1.
     fn unsettled(&self) -> Vec<String> {
         Vec::new()
@@ -185,6 +190,12 @@ impl Source for AnySource {
     async fn extend(&self, id: DeliveryId, by: Duration) -> Result<(), SourceError> {
         match self {
             AnySource::Files(files) => files.extend(id, by).await,
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        match self {
+            AnySource::Files(files) => files.trouble(),
         }
     }
 

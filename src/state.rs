@@ -12,7 +12,8 @@ mod folder;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
+use crate::telemetry::trouble::Trouble;
 
 /// One change of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +144,7 @@ pub struct Store {
     keep: Box<dyn Keep>,
     epoch: Option<u64>,
     clock: Clock,
+    trouble: Trouble,
     /// Held as long as the store is.
     _lock: Option<std::fs::File>,
 }
@@ -163,7 +165,13 @@ impl Store {
         let lock = folder::lock(data_dir)?;
         let keep = embedded::Embedded::open(&data_dir.join(embedded::FILE))?;
         let epoch = keep.begin()?;
-        Ok(Store { keep: Box::new(keep), epoch: Some(epoch), clock: clock.clone(), _lock: Some(lock) })
+        Ok(Store {
+            keep: Box::new(keep),
+            epoch: Some(epoch),
+            clock: clock.clone(),
+            trouble: Trouble::default(),
+            _lock: Some(lock),
+        })
     }
 
     /// Opens the state in `data_dir` only for reading, also while another process has it; sees what that one has
@@ -185,7 +193,13 @@ impl Store {
                 })?
             }
         };
-        Ok(Store { keep: Box::new(keep), epoch: None, clock: clock.clone(), _lock: None })
+        Ok(Store {
+            keep: Box::new(keep),
+            epoch: None,
+            clock: clock.clone(),
+            trouble: Trouble::default(),
+            _lock: None,
+        })
     }
 
     /// Opens a state that is forgotten when it is dropped: for dry runs and tests.
@@ -195,7 +209,13 @@ impl Store {
     pub fn in_memory(clock: &Clock) -> Result<Store, StateError> {
         let keep = embedded::Embedded::in_memory()?;
         let epoch = keep.begin()?;
-        Ok(Store { keep: Box::new(keep), epoch: Some(epoch), clock: clock.clone(), _lock: None })
+        Ok(Store {
+            keep: Box::new(keep),
+            epoch: Some(epoch),
+            clock: clock.clone(),
+            trouble: Trouble::default(),
+            _lock: None,
+        })
     }
 
     /// Opens a copy of the state in `data_dir` (of nothing, where there is none) that is forgotten when it is dropped: a dry
@@ -275,7 +295,20 @@ impl Store {
     /// See [`Keep::commit`].
     pub fn commit(&self, ops: &[Op]) -> Result<(), StateError> {
         let epoch = self.epoch.ok_or(StateError::ReadOnly)?;
-        if ops.is_empty() { Ok(()) } else { self.keep.commit(epoch, ops) }
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let committed = self.keep.commit(epoch, ops);
+        match &committed {
+            Ok(()) => self.trouble.over(),
+            Err(error) => self.trouble.is(self.clock.now(), error.to_string()),
+        }
+        committed
+    }
+
+    /// Why nothing can be committed now, and since when.
+    pub fn trouble(&self) -> Option<(Timestamp, String)> {
+        self.trouble.told()
     }
 }
 

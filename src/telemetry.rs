@@ -5,6 +5,7 @@
 //! escaped before it is shown ([`escaped`]).
 
 mod told;
+pub mod trouble;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

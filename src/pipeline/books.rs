@@ -3,6 +3,8 @@
 //! `read + added = filtered + sampled + duplicate + rolled up + rejected + offered`, and for each sink
 //! `offered = not matched + delivered + rejected + failed`. Checked whenever a delivery is settled.
 
+use crate::transform::Decision;
+
 /// What happened to records: of one window, one delivery, or one pipeline since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Books {
@@ -24,8 +26,27 @@ pub struct Books {
     pub offered: u64,
     /// Of the offered: matched no sink at all.
     pub unrouted: u64,
+    /// Per transform, in the pipeline's order; as far as the last that did anything.
+    pub steps: Vec<StepBooks>,
     /// Per sink, in the pipeline's order.
     pub sinks: Vec<SinkBooks>,
+    /// Event time of the newest of the offered, seconds since 1970.
+    pub newest: Option<i64>,
+}
+
+/// What one transform did: its part of the columns above.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepBooks {
+    /// Records it left out on purpose.
+    pub filtered: u64,
+    /// Records it left out, and the kept ones stand for them.
+    pub sampled: u64,
+    /// Records it left out as copies.
+    pub duplicate: u64,
+    /// Records it left out because a summary stands for them.
+    pub rolled_up: u64,
+    /// Records it refused.
+    pub rejected: u64,
 }
 
 /// What became of the offered records at one sink.
@@ -55,6 +76,30 @@ impl Books {
         &mut self.sinks[number]
     }
 
+    /// The page of a transform, made when it is not there.
+    pub fn step(&mut self, number: usize) -> &mut StepBooks {
+        if self.steps.len() <= number {
+            self.steps.resize(number + 1, StepBooks::default());
+        }
+        &mut self.steps[number]
+    }
+
+    /// Enters what a transform decided about one record.
+    pub fn decided(&mut self, step: usize, decision: &Decision) {
+        self.step(step);
+        let page = &mut self.steps[step];
+        let (own, all) = match decision {
+            Decision::Keep => return,
+            Decision::Filter => (&mut page.filtered, &mut self.filtered),
+            Decision::Sample => (&mut page.sampled, &mut self.sampled),
+            Decision::Duplicate => (&mut page.duplicate, &mut self.duplicate),
+            Decision::RollUp => (&mut page.rolled_up, &mut self.rolled_up),
+            Decision::Reject(_) => (&mut page.rejected, &mut self.rejected),
+        };
+        *own += 1;
+        *all += 1;
+    }
+
     /// Adds another set of books to this one.
     pub fn add(&mut self, other: &Books) {
         self.read += other.read;
@@ -66,6 +111,15 @@ impl Books {
         self.rejected += other.rejected;
         self.offered += other.offered;
         self.unrouted += other.unrouted;
+        self.newest = self.newest.max(other.newest);
+        for (number, page) in other.steps.iter().enumerate() {
+            let mine = self.step(number);
+            mine.filtered += page.filtered;
+            mine.sampled += page.sampled;
+            mine.duplicate += page.duplicate;
+            mine.rolled_up += page.rolled_up;
+            mine.rejected += page.rejected;
+        }
         for (number, page) in other.sinks.iter().enumerate() {
             let mine = self.sink(number);
             mine.not_matched += page.not_matched;
@@ -114,5 +168,20 @@ mod tests {
         assert_eq!(books.balance(), Ok(()));
         books.read += 1;
         assert!(books.balance().is_err_and(|difference| difference.contains("7 records read or added, 6")));
+    }
+
+    #[test]
+    fn what_a_transform_decides_stands_on_its_page_and_in_the_column() {
+        let mut books = Books { read: 4, offered: 1, newest: Some(5), ..Books::default() };
+        books.decided(1, &Decision::Sample);
+        books.decided(1, &Decision::Reject("no".into()));
+        books.decided(0, &Decision::Filter);
+        books.decided(0, &Decision::Keep);
+        let mut sum = Books { newest: Some(9), ..Books::default() };
+        sum.add(&books);
+        assert_eq!(sum.balance(), Ok(()));
+        assert_eq!(sum.steps[0], StepBooks { filtered: 1, ..StepBooks::default() });
+        assert_eq!(sum.steps[1], StepBooks { sampled: 1, rejected: 1, ..StepBooks::default() });
+        assert_eq!((sum.filtered, sum.sampled, sum.rejected, sum.newest), (1, 1, 1, Some(9)));
     }
 }

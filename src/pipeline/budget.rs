@@ -128,6 +128,13 @@ impl Budget {
         state.total.saturating_sub(state.common + reserved_free)
     }
 
+    /// Bytes in flight of one pipeline.
+    pub fn held(&self, account: AccountId) -> usize {
+        let state = self.lock();
+        let account = state.accounts.get(account.0);
+        account.map_or(0, |account| account.used.iter().sum::<usize>() + account.borrowed)
+    }
+
     /// The whole budget, bytes.
     pub fn total(&self) -> usize {
         self.lock().total

@@ -165,6 +165,8 @@ impl Engine {
                     account,
                     budget: budget.clone(),
                     outcomes: outcomes.clone(),
+                    meter: Arc::default(),
+                    clock: clock.clone(),
                     closed: engine.closed.clone(),
                 };
                 sinks.push(SinkLine {
@@ -174,6 +176,7 @@ impl Engine {
                     partitions: built.partitions(),
                     shape: sink.shape,
                     packer: Packer::new(sink.packing, budget.clone(), account, to),
+                    meter: line.meter.clone(),
                 });
                 engine.setup.sinks += 1;
                 engine.sinks.push((built, line, from));

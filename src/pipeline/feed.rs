@@ -1,7 +1,7 @@
 //! Feeds one source's deliveries to the workers, and tells the source in groups how they ended.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -9,9 +9,12 @@ use tokio::sync::{Notify, watch};
 
 use super::job::Job;
 use super::line::Pipeline;
+use super::loans::Loans;
 use super::pool::Pool;
 use crate::ack::{Ack, Note, Settle, Settled, Verdict};
+use crate::clock::Timestamp;
 use crate::source::{Source, SourceError};
+use crate::telemetry::trouble::Trouble;
 use crate::transform::Transform as _;
 
 /// Deliveries on loan from one source, at most. They hold no memory before a worker begins them; this only bounds the
@@ -38,13 +41,17 @@ impl Settle for Desk {
             pipeline.outcomes.forget(settled.key);
         }
         let mut first_unrouted = false;
+        // An event that claims a time to come must not hide for long how old the newest is.
+        let mut books = settled.books.clone();
+        books.newest = books.newest.map(|newest| newest.min(pipeline.clock.now().seconds()));
         pipeline.count(|totals| {
             if failed {
                 totals.failed += 1;
+                totals.given_back.add(&books);
             } else {
                 totals.deliveries += 1;
-                first_unrouted = totals.books.unrouted == 0 && settled.books.unrouted > 0;
-                totals.books.add(&settled.books);
+                first_unrouted = totals.books.unrouted == 0 && books.unrouted > 0;
+                totals.books.add(&books);
             }
         });
         if first_unrouted {
@@ -71,6 +78,9 @@ pub struct Feed<S> {
     desk: Arc<Desk>,
     settled: Mutex<Option<UnboundedReceiver<Settled>>>,
     hurry: watch::Sender<bool>,
+    loans: Mutex<Loans>,
+    /// Why the source cannot lend now.
+    trouble: Trouble,
 }
 
 impl<S: Source + 'static> Feed<S> {
@@ -87,6 +97,8 @@ impl<S: Source + 'static> Feed<S> {
             desk,
             settled: Mutex::new(Some(from)),
             hurry: watch::Sender::new(false),
+            loans: Mutex::default(),
+            trouble: Trouble::default(),
         })
     }
 
@@ -112,11 +124,13 @@ impl<S: Source + 'static> Feed<S> {
             match lent {
                 Ok(Some(deliveries)) => {
                     pause = FIRST_PAUSE;
+                    self.trouble.over();
                     self.on_loan.fetch_add(deliveries.len(), Ordering::AcqRel);
                     let jobs: Vec<Job> = deliveries
                         .into_iter()
                         .map(|delivery| {
                             let key = super::outcomes::DeliveryKey::of(&delivery.identity);
+                            self.loans().begin(delivery.id, key, self.pipeline.clock.now());
                             let ack = Ack::new(delivery.id, key, self.desk.clone());
                             Job::new(self.pipeline.clone(), delivery, ack)
                         })
@@ -132,6 +146,7 @@ impl<S: Source + 'static> Feed<S> {
                 Ok(None) => return Ok(()),
                 Err(SourceError::Retry(message)) => {
                     tracing::warn!(pipeline = %self.pipeline.name, error = %message, "the source is trying again");
+                    self.trouble.is(self.pipeline.clock.now(), message);
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = said(&mut stop) => return Ok(()),
@@ -178,10 +193,14 @@ impl<S: Source + 'static> Feed<S> {
                     tracing::warn!(pipeline = %self.pipeline.name, delivery = failed.id.0, "{why}: the delivery is lent again");
                 }
             }
+            let ended: Vec<_> =
+                group.iter().map(|ended| (ended.id, ended.verdict == Verdict::Failed)).collect();
             match self.source.settle(group).await {
                 Ok(()) => {}
                 Err(SourceError::Retry(message) | SourceError::Stop(message)) => return Err(message),
             }
+            let now = self.pipeline.clock.now();
+            ended.iter().for_each(|(id, failed)| self.loans().end(*id, *failed, now));
             self.on_loan.fetch_sub(count, Ordering::AcqRel);
             self.returned.notify_one();
         }
@@ -190,6 +209,21 @@ impl<S: Source + 'static> Feed<S> {
     /// Loans that have not ended.
     pub fn on_loan(&self) -> usize {
         self.on_loan.load(Ordering::Acquire)
+    }
+
+    /// When the oldest delivery that is not settled was lent first.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.loans().oldest(self.pipeline.clock.now())
+    }
+
+    /// Why the source cannot be read now, and since when where that is known.
+    pub fn trouble(&self) -> Option<(Option<Timestamp>, String)> {
+        let lending = self.trouble.told().map(|(since, what)| (Some(since), what));
+        lending.or_else(|| self.source.trouble().map(|what| (None, what)))
+    }
+
+    fn loans(&self) -> MutexGuard<'_, Loans> {
+        self.loans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// There will be no more loans: commit at once, and end when the last has ended.

@@ -358,6 +358,7 @@ impl Job {
                     origin::add(&mut record, &self.origin, number, marks);
                 }
                 self.books.offered += 1;
+                self.books.newest = self.books.newest.max(record.identity.time);
                 let mut packing = offer::Packing {
                     encoders: &mut hands.encoders,
                     partitions: &mut hands.partitions,
@@ -376,18 +377,13 @@ impl Job {
                 };
                 self.offer(pipeline, &record, &mut packing, routed, number);
             }
-            Some((at, decision)) => match decision {
-                Decision::Keep => {}
-                Decision::Filter => self.books.filtered += 1,
-                Decision::Sample => self.books.sampled += 1,
-                Decision::Duplicate => self.books.duplicate += 1,
-                Decision::RollUp => self.books.rolled_up += 1,
-                Decision::Reject(reason) => {
-                    self.books.rejected += 1;
+            Some((at, decision)) => {
+                self.books.decided(*at, decision);
+                if let Decision::Reject(reason) = decision {
                     let (stage, offset) = (&pipeline.steps[*at].name, self.decode.offset(span));
                     self.refused.record(stage, None, reason, &record, pipeline.token, offset, number);
                 }
-            },
+            }
         }
         if !added.is_empty() {
             let after = ended.map_or(pipeline.steps.len(), |(at, _)| at + 1);

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::books::Books;
 use super::budget::{AccountId, Budget};
+use super::meter::Meter;
 use super::outcomes::Outcomes;
 use super::protector::Protector;
 use super::rejects::Rejects;
@@ -40,6 +41,8 @@ pub struct SinkLine {
     pub shape: usize,
     /// Joins its records.
     pub packer: Packer,
+    /// What its runner counts.
+    pub meter: Arc<Meter>,
 }
 
 /// What is built once and shared by all workers.
@@ -87,6 +90,8 @@ pub struct Pipeline {
 pub struct Totals {
     /// Records.
     pub books: Books,
+    /// Records of deliveries that failed and were given back, as far as they had come: they are lent again.
+    pub given_back: Books,
     /// Deliveries that ended well (delivered or rejected).
     pub deliveries: u64,
     /// Deliveries that failed and were given back.

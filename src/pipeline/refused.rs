@@ -138,7 +138,13 @@ impl Refused {
                 at: pipeline.clock.now().to_string(),
                 items: group.items,
             };
-            pipeline.rejects.store(&manifest, &[&group.bytes])?;
+            match pipeline.rejects.store(&manifest, &[&group.bytes]) {
+                Ok(_) => pipeline.rejects.trouble.over(),
+                Err(error) => {
+                    pipeline.rejects.trouble.is(pipeline.clock.now(), error.to_string());
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::telemetry::trouble::Trouble;
 
 /// One refused piece: a record, or a damaged byte range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +65,8 @@ pub struct Rejects {
     max_age: Duration,
     size: AtomicU64,
     sequence: AtomicU64,
+    /// Why nothing can be stored now.
+    pub trouble: Trouble,
 }
 
 /// Why an entry was not stored.
@@ -109,7 +112,14 @@ impl Rejects {
         }
         let first = u64::try_from(now.0 / 1_000).unwrap_or(0);
         let folder = folder.to_path_buf();
-        Ok(Rejects { folder, max_size, max_age, size: AtomicU64::new(size), sequence: AtomicU64::new(first) })
+        Ok(Rejects {
+            folder,
+            max_size,
+            max_age,
+            size: AtomicU64::new(size),
+            sequence: AtomicU64::new(first),
+            trouble: Trouble::default(),
+        })
     }
 
     /// Bytes held.

@@ -10,8 +10,10 @@ use tokio::sync::watch;
 
 use super::books::{Books, SinkBooks};
 use super::budget::{AccountId, Budget};
+use super::meter::Meter;
 use super::outcomes::{Answer, Outcome, Outcomes, partition_hash};
 use crate::ack::Verdict;
+use crate::clock::Clock;
 use crate::encode::packer::Sent;
 use crate::sink::{Payload, Sink, SinkError};
 
@@ -34,6 +36,10 @@ pub struct Line {
     pub budget: Budget,
     /// Where answers are remembered.
     pub outcomes: Arc<Outcomes>,
+    /// What is counted for each payload.
+    pub meter: Arc<Meter>,
+    /// The clock.
+    pub clock: Clock,
     /// Set when the reader of a sink has left: the program stops in order.
     pub closed: watch::Sender<bool>,
 }
@@ -75,9 +81,12 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload) {
     let mut pause = FIRST_PAUSE;
     let mut retrying = Retrying { line, since: None };
     loop {
+        // A sink may take the body while it writes.
+        let sent_bytes = payload.body.len();
         let error = match sink.write(&mut payload).await {
             Ok(()) => {
                 retrying.over();
+                line.meter.took(payload.raw_bytes, sent_bytes);
                 return answer(line, payload, |page, records| page.delivered += records, &Answer::Delivered);
             }
             Err(error) => error,
@@ -117,13 +126,16 @@ impl Retrying<'_> {
     fn note(&mut self, message: &str) {
         if self.since.is_none() {
             self.line.budget.retrying(self.line.account, true);
+            self.line.meter.begins();
         }
+        self.line.meter.tries_again();
         if self.since.as_deref() != Some(message) {
             tracing::warn!(
                 sink = &*self.line.name,
                 pipeline = &*self.line.pipeline,
                 "{message}: retrying, nothing is acknowledged meanwhile"
             );
+            self.line.meter.trouble.is(self.line.clock.now(), message);
             self.since = Some(message.to_owned());
         }
     }
@@ -131,6 +143,7 @@ impl Retrying<'_> {
     fn over(&mut self) {
         if self.since.take().is_some() {
             self.line.budget.retrying(self.line.account, false);
+            self.line.meter.ends();
             tracing::info!(
                 sink = &*self.line.name,
                 pipeline = &*self.line.pipeline,
@@ -144,6 +157,7 @@ impl Drop for Retrying<'_> {
     fn drop(&mut self) {
         if self.since.is_some() {
             self.line.budget.retrying(self.line.account, false);
+            self.line.meter.ends();
         }
     }
 }
@@ -239,7 +253,9 @@ mod tests {
 
     use super::*;
     use crate::ack::{Ack, DeliveryId};
+    use crate::clock::Timestamp;
     use crate::pipeline::budget::Reserve;
+    use crate::pipeline::meter::Metered;
     use crate::pipeline::outcomes::{DeliveryKey, answer};
     use crate::sink::Share;
     use crate::testing::contract::Told;
@@ -260,6 +276,13 @@ mod tests {
     /// Sends one payload of two deliveries (3 and 2 records) and tells how they ended, and what is remembered of the
     /// first delivery's records.
     async fn sent(answers: Vec<SinkError>) -> (Vec<(u64, Verdict)>, Vec<Option<Answer>>) {
+        sent_metered(answers, &Arc::default()).await
+    }
+
+    async fn sent_metered(
+        answers: Vec<SinkError>,
+        meter: &Arc<Meter>,
+    ) -> (Vec<(u64, Verdict)>, Vec<Option<Answer>>) {
         let outcomes = Arc::new(Outcomes::default());
         let line = Line {
             name: "out".into(),
@@ -268,6 +291,8 @@ mod tests {
             account: AccountId(0),
             budget: Budget::new(1000, &[Reserve([0, 0, 0, 100])]).unwrap(),
             outcomes: outcomes.clone(),
+            meter: meter.clone(),
+            clock: Clock::manual(Timestamp(7)),
             closed: watch::Sender::new(false),
         };
         let told = Arc::new(Told::default());
@@ -300,9 +325,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_payload_is_tried_again_until_it_is_taken() {
-        let (ends, said) = sent(vec![retry(), retry(), retry()]).await;
+        let meter = Arc::default();
+        let (ends, said) = sent_metered(vec![retry(), retry(), retry()], &meter).await;
         assert_eq!(ends, [(0, Verdict::Delivered), (1, Verdict::Delivered)]);
         assert_eq!(said, vec![Some(Answer::Delivered); 3]);
+        let counted = Metered { payloads: 1, raw_bytes: 15, sent_bytes: 15, retries: 3, retrying: 0 };
+        assert_eq!((meter.read(), meter.trouble.told()), (counted, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_is_told_that_a_sink_is_retrying_and_since_when() {
+        let meter = Arc::default();
+        let for_ever = vec![
+            retry(),
+            SinkError::Retry { message: "still busy".into(), after: Some(Duration::from_secs(3600)) },
+        ];
+        let sending = sent_metered(for_ever, &meter);
+        let _ = tokio::time::timeout(Duration::from_secs(60), sending).await.unwrap_err();
+        // It was given up; until then it was trouble.
+        assert_eq!((meter.read().retries, meter.read().retrying, meter.trouble.told()), (2, 0, None));
+        meter.begins();
+        meter.trouble.is(Timestamp(7), "busy");
+        meter.begins();
+        meter.ends();
+        assert_eq!(meter.trouble.told(), Some((Timestamp(7), "busy".to_owned())));
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,11 +20,10 @@ mod mark;
 mod search;
 mod watch;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -169,8 +168,8 @@ struct Shared {
     desk: Mutex<Desk>,
     ledger: Ledger,
     watch: Option<Watch>,
-    /// Paths of which trouble was told in the last search of everything.
-    trouble: Mutex<HashSet<PathBuf>>,
+    /// What the last search of everything could not read.
+    trouble: Mutex<look::Trouble>,
     /// What was stated and could not be read by the first search.
     unreadable: Mutex<Option<String>>,
     /// It was told that there are too few watches.
@@ -478,6 +477,10 @@ impl Source for Files {
         committed.map_err(|error| SourceError::Stop(error.to_string()))?;
         self.returned.notify_one();
         Ok(())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        lock(&self.shared.trouble).hidden()
     }
 
     fn unsettled(&self) -> Vec<String> {

@@ -48,7 +48,7 @@ impl Shared {
     /// Does a task. Blocks.
     pub(super) fn search(&self, task: Task, how: How, to: &Sender<Message>) {
         let _ending = Ending { to, everything: matches!(task, Task::Everything) };
-        let mut eyes = Eyes { shared: self, how, to, hidden: false, trouble: HashSet::new() };
+        let mut eyes = Eyes { shared: self, how, to, trouble: Trouble::default() };
         match task {
             Task::Everything => eyes.everything(),
             Task::Folder(folder) => {
@@ -107,9 +107,24 @@ struct Eyes<'s> {
     shared: &'s Shared,
     how: How,
     to: &'s Sender<Message>,
-    /// There may be files that could not be seen.
-    hidden: bool,
-    trouble: HashSet<PathBuf>,
+    trouble: Trouble,
+}
+
+/// What a search could not read.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// The paths, as far as they are remembered.
+    paths: HashSet<PathBuf>,
+    /// Of those that may hide files: the first with what is wrong, and how many more there are.
+    hides: Option<(String, usize)>,
+}
+
+impl Trouble {
+    /// What may hide files, in words.
+    pub(super) fn hidden(&self) -> Option<String> {
+        let (first, more) = self.hides.as_ref()?;
+        Some(if *more == 0 { first.clone() } else { format!("{first}, and {more} more") })
+    }
 }
 
 impl Eyes<'_> {
@@ -124,10 +139,11 @@ impl Eyes<'_> {
                 return;
             }
         }
+        let is_hidden = self.trouble.hides.is_some();
         // What is no longer trouble is told again should it come back.
         *lock(&self.shared.trouble) = std::mem::take(&mut self.trouble);
         let mut desk = lock(&self.shared.desk);
-        if !self.hidden {
+        if !is_hidden {
             let swept = desk.known.end_round(self.shared.clock.now());
             self.shared.ledger.swept(&swept);
         }
@@ -188,7 +204,11 @@ impl Visit for Eyes<'_> {
     }
 
     fn trouble(&mut self, path: &Path, hides: bool, what: &str) {
-        self.hidden |= hides;
+        if hides {
+            let first = || (format!("{}: {what}", path.display()), 0);
+            let before = self.trouble.hides.take();
+            self.trouble.hides = Some(before.map_or_else(first, |(first, more)| (first, more + 1)));
+        }
         if hides && self.how == How::First {
             if self.shared.roots.iter().any(|root| root.is_at(path)) {
                 lock(&self.shared.unreadable).get_or_insert_with(|| format!("{}: {what}", path.display()));
@@ -196,12 +216,12 @@ impl Visit for Eyes<'_> {
                 lock(&self.shared.desk).leave(path);
             }
         }
-        let is_new = !lock(&self.shared.trouble).contains(path);
-        if is_new && !self.trouble.contains(path) {
+        let is_new = !lock(&self.shared.trouble).paths.contains(path);
+        if is_new && !self.trouble.paths.contains(path) {
             tracing::warn!(path = %path.display(), "{what}");
         }
-        if self.trouble.len() < MOST_TOLD {
-            self.trouble.insert(path.to_path_buf());
+        if self.trouble.paths.len() < MOST_TOLD {
+            self.trouble.paths.insert(path.to_path_buf());
         }
     }
 
