@@ -14,7 +14,7 @@ use super::line::{Pipeline, SinkLine, Step, Totals};
 use super::outcomes::Outcomes;
 use super::parts::{Parts, budget_of};
 use super::pool::Pool;
-use super::rejects::Rejects;
+use super::rejects::{Rejects, key::Key};
 use super::runner::{self, Line};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Problems, Resolved};
@@ -396,5 +396,6 @@ fn workers(resolved: &Resolved) -> usize {
 fn open_rejects(resolved: &Resolved, clock: &Clock) -> std::io::Result<Arc<Rejects>> {
     let settings = &resolved.globals.rejects;
     let folder = resolved.data_dir.join("rejects");
-    Rejects::open(&folder, settings.max_size.get(), settings.max_age.get(), clock.now()).map(Arc::new)
+    let key = Key::read_or_make(&resolved.data_dir)?;
+    Rejects::open(&folder, key, settings.max_size.get(), settings.max_age.get(), clock.now()).map(Arc::new)
 }

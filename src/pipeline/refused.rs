@@ -130,15 +130,15 @@ impl Refused {
                 "goes to rejects"
             );
             let manifest = Manifest {
-                version: 1,
                 pipeline: pipeline.name.to_string(),
                 stage: group.stage.to_string(),
                 sink: group.sink.map(|sink| sink.to_string()),
                 object: origin.address.to_string(),
                 at: pipeline.clock.now().to_string(),
                 items: group.items,
+                ..Manifest::default()
             };
-            match pipeline.rejects.store(&manifest, &[&group.bytes]) {
+            match pipeline.rejects.store(manifest, &[&group.bytes]) {
                 Ok(_) => pipeline.rejects.trouble.over(),
                 Err(error) => {
                     pipeline.rejects.trouble.is(pipeline.clock.now(), error.to_string());

@@ -4,6 +4,13 @@
 //! stage, sink, object, and for each item its reason and where it was), then the original bytes, item after item. It is
 //! written under a hidden name, synced, and renamed: an entry is whole or not there. A place that is full or cannot be
 //! written keeps the delivery unacknowledged.
+//!
+//! Entries are claimed by rename, so that several programs may look, remove and ship again at a time: `N.reject` is free,
+//! `N.replaying` is being shipped again by whoever has the data directory's lock, and hidden names are leftovers.
+
+pub mod entry;
+pub mod key;
+pub mod shelf;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,6 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::telemetry::trouble::Trouble;
+use key::Key;
+
+/// The format of entries.
+pub const VERSION: u32 = 2;
 
 /// One refused piece: a record, or a damaged byte range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +51,11 @@ pub struct Item {
 /// Whose the items are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Format of the entry, now 1.
+    /// Format of the entry: [`VERSION`].
     pub version: u32,
+    /// The number in its name: a copy under another name is none.
+    #[serde(default)]
+    pub entry: u64,
     /// The pipeline that refused.
     pub pipeline: String,
     /// Where in it: `decode`, the transform's name, or `sink`.
@@ -61,6 +75,7 @@ pub struct Manifest {
 #[derive(Debug)]
 pub struct Rejects {
     folder: PathBuf,
+    key: Key,
     max_size: u64,
     max_age: Duration,
     size: AtomicU64,
@@ -93,31 +108,37 @@ pub enum RejectError {
 }
 
 impl Rejects {
-    /// Opens the place, making it (0700) where it is missing, and counts what it holds. `now` names the entries.
+    /// Opens the place, making it (0700) where it is missing, and counts what it holds. `now` names the entries. Whoever
+    /// calls has the data directory to himself: claims of others are of the dead, and are given up.
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(folder: &Path, max_size: u64, max_age: Duration, now: Timestamp) -> io::Result<Rejects> {
+    pub fn open(
+        folder: &Path,
+        key: Key,
+        max_size: u64,
+        max_age: Duration,
+        now: Timestamp,
+    ) -> io::Result<Rejects> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut size = 0;
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b".") {
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 // A crash left it half written; its delivery was not acknowledged, so it comes again.
                 let _ = fs::remove_file(entry.path());
-            } else if let Ok(facts) = entry.metadata() {
-                size += facts.len();
             }
         }
+        shelf::release(folder)?;
         let first = u64::try_from(now.0 / 1_000).unwrap_or(0);
-        let folder = folder.to_path_buf();
+        let newest = shelf::numbers(folder)?.last().map_or(0, |(newest, _)| newest + 1);
+        let (size, sequence) = (AtomicU64::new(held(folder)?), AtomicU64::new(first.max(newest)));
         Ok(Rejects {
-            folder,
+            folder: folder.to_path_buf(),
+            key,
             max_size,
             max_age,
-            size: AtomicU64::new(size),
-            sequence: AtomicU64::new(first),
+            size,
+            sequence,
             trouble: Trouble::default(),
         })
     }
@@ -136,23 +157,39 @@ impl Rejects {
     ///
     /// # Errors
     /// The place is full or cannot be written: nothing is stored, the delivery must not be acknowledged.
-    pub fn store(&self, manifest: &Manifest, bytes: &[&[u8]]) -> Result<PathBuf, RejectError> {
-        let mut head = serde_json::to_vec(manifest).map_err(|error| self.failed(error.into()))?;
-        head.push(b'\n');
+    pub fn store(&self, mut manifest: Manifest, bytes: &[&[u8]]) -> Result<PathBuf, RejectError> {
+        manifest.version = VERSION;
+        manifest.entry = self.sequence.fetch_add(1, Ordering::Relaxed);
+        let head = entry::head(&manifest, &self.key, bytes).map_err(|error| self.failed(error.into()))?;
         let length = head.len() as u64 + bytes.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        if self.size.fetch_add(length, Ordering::Relaxed) + length > self.max_size {
-            self.size.fetch_sub(length, Ordering::Relaxed);
+        if !self.takes(length) {
             return Err(RejectError::Full {
                 folder: self.folder.display().to_string(),
                 max_size: self.max_size,
             });
         }
-        let name = format!("{:020}.reject", self.sequence.fetch_add(1, Ordering::Relaxed));
-        let written = self.write(&name, &head, bytes);
+        let written = self.write(&shelf::free(manifest.entry), &head, bytes);
         if written.is_err() {
             self.size.fetch_sub(length, Ordering::Relaxed);
         }
         written.map_err(|error| self.failed(error))
+    }
+
+    /// Takes the room for so many bytes, where there is.
+    fn takes(&self, length: u64) -> bool {
+        let take = || {
+            let fits = self.size.fetch_add(length, Ordering::Relaxed) + length <= self.max_size;
+            if !fits {
+                self.size.fetch_sub(length, Ordering::Relaxed);
+            }
+            fits
+        };
+        // Other programs remove entries, too: it is counted anew before anything is turned away.
+        take()
+            || held(&self.folder).is_ok_and(|held| {
+                self.size.store(held, Ordering::Relaxed);
+                take()
+            })
     }
 
     fn write(&self, name: &str, head: &[u8], bytes: &[&[u8]]) -> io::Result<PathBuf> {
@@ -174,6 +211,23 @@ impl Rejects {
         made.map(|()| path)
     }
 
+    /// The key its entries are sealed with.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Removes an entry that was claimed and has been shipped. Blocks.
+    ///
+    /// # Errors
+    /// What the system says: it will be shipped once more.
+    pub fn shipped(&self, number: u64) -> io::Result<()> {
+        let path = self.folder.join(shelf::claimed(number));
+        let length = fs::metadata(&path)?.len();
+        fs::remove_file(&path)?;
+        self.size.fetch_sub(length.min(self.size()), Ordering::Relaxed);
+        File::open(&self.folder)?.sync_all()
+    }
+
     fn failed(&self, error: io::Error) -> RejectError {
         RejectError::Write { folder: self.folder.display().to_string(), error }
     }
@@ -184,6 +238,9 @@ impl Rejects {
         let Ok(entries) = fs::read_dir(&self.folder) else { return 0 };
         for entry in entries.flatten() {
             let Ok(facts) = entry.metadata() else { continue };
+            if entry.file_name().to_str().and_then(shelf::number).is_none_or(|(_, claimed)| claimed) {
+                continue;
+            }
             let written =
                 facts.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             let Some(written) = written.and_then(|since| i64::try_from(since.as_nanos()).ok()) else {
@@ -198,98 +255,11 @@ impl Rejects {
     }
 }
 
-/// Reads an entry: its manifest, and the bytes of its items.
-///
-/// # Errors
-/// What is wrong with the file, in words.
-pub fn read_entry(path: &Path) -> Result<(Manifest, Vec<Vec<u8>>), String> {
-    let said = |error: &dyn std::fmt::Display| format!("reading {}: {error}", path.display());
-    let text = fs::read(path).map_err(|error| said(&error))?;
-    let end = memchr::memchr(b'\n', &text).ok_or_else(|| said(&"no manifest line"))?;
-    let manifest: Manifest = serde_json::from_slice(&text[..end]).map_err(|error| said(&error))?;
-    let mut rest = &text[end + 1..];
-    let mut pieces = Vec::with_capacity(manifest.items.len().min(1 << 16));
-    for item in &manifest.items {
-        let length = usize::try_from(item.length).unwrap_or(usize::MAX);
-        let Some((piece, after)) = rest.split_at_checked(length) else {
-            return Err(said(&"it is shorter than its manifest says"));
-        };
-        pieces.push(piece.to_vec());
-        rest = after;
-    }
-    if rest.is_empty() { Ok((manifest, pieces)) } else { Err(said(&"it is longer than its manifest says")) }
+/// Bytes of all files in the folder.
+fn held(folder: &Path) -> io::Result<u64> {
+    let lengths = fs::read_dir(folder)?.flatten().filter_map(|entry| entry.metadata().ok());
+    Ok(lengths.map(|facts| facts.len()).sum())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn item(reason: &str, length: u64) -> Item {
-        Item {
-            reason: reason.into(),
-            offset: 7,
-            length,
-            record: Some(3),
-            continues: false,
-            token_removed: false,
-        }
-    }
-
-    fn manifest(items: Vec<Item>) -> Manifest {
-        let object = "AWSLogs/x.json.gz".into();
-        Manifest {
-            version: 1,
-            pipeline: "siem".into(),
-            stage: "decode".into(),
-            object,
-            items,
-            ..Manifest::default()
-        }
-    }
-
-    #[test]
-    fn an_entry_reads_back_and_is_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("rejects");
-        let rejects = Rejects::open(&place, 10_000, Duration::from_secs(60), Timestamp(5_000)).unwrap();
-        let entry = manifest(vec![item("bad", 3), item("worse", 0), item("worst", 2)]);
-        let path = rejects.store(&entry, &[b"a\nb", b"", b"cd"]).unwrap();
-        assert_eq!(read_entry(&path).unwrap(), (entry, vec![b"a\nb".to_vec(), vec![], b"cd".to_vec()]));
-        let mode = |path: &Path| std::os::unix::fs::MetadataExt::mode(&fs::metadata(path).unwrap()) & 0o777;
-        assert_eq!((mode(&path), mode(&place)), (0o600, 0o700));
-        assert_eq!(rejects.size(), fs::metadata(&path).unwrap().len());
-        let reopened = Rejects::open(&place, 10_000, Duration::from_secs(60), Timestamp(5_000)).unwrap();
-        assert_eq!(reopened.size(), rejects.size());
-    }
-
-    #[test]
-    fn a_full_place_stores_nothing_and_says_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let rejects = Rejects::open(folder.path(), 300, Duration::from_secs(60), Timestamp(0)).unwrap();
-        let refused = rejects.store(&manifest(vec![item("big", 400)]), &[&[0; 400]]).unwrap_err();
-        assert!(refused.to_string().contains("rejects.max_size"), "{refused}");
-        assert_eq!((rejects.size(), fs::read_dir(folder.path()).unwrap().count()), (0, 0));
-    }
-
-    #[test]
-    fn old_entries_are_tidied_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let rejects = Rejects::open(folder.path(), 10_000, Duration::from_secs(60), Timestamp(0)).unwrap();
-        let path = rejects.store(&manifest(vec![item("bad", 1)]), &[b"x"]).unwrap();
-        assert_eq!(rejects.tidy(Timestamp(0)), 0);
-        assert_eq!(rejects.tidy(Timestamp::from_seconds(5_000_000_000)), 1);
-        assert!(!path.exists());
-        assert_eq!(rejects.size(), 0);
-    }
-
-    #[test]
-    fn a_file_that_does_not_hold_what_it_says_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        let head = serde_json::to_string(&manifest(vec![item("bad", 5)])).unwrap();
-        for text in ["", "no json\n", &format!("{head}\n1234"), &format!("{head}\n123456")] {
-            fs::write(&path, text).unwrap();
-            assert!(read_entry(&path).is_err());
-        }
-    }
-}
+mod tests;
