@@ -10,7 +10,9 @@ mod demo;
 mod generate;
 mod place;
 mod progress;
+mod rejects;
 mod run;
+mod since;
 mod state;
 mod text;
 
@@ -89,6 +91,7 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Generate(Box<generate::Args>),
+    Rejects(rejects::Args),
     Run(run::Args),
     State(state::Args),
 }
@@ -158,6 +161,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Cat(args) => cat::run(&args, &around),
         Command::Check(args) => check::run(&args, &around),
         Command::Demo(args) => demo::run(&args, &around),
+        Command::Rejects(args) => rejects::run(&args, &around),
         Command::Run(args) => run::run(&args, &around),
         Command::State(args) => state::run(&args, &around),
         Command::Generate(args) => generate::run(&args, &around),

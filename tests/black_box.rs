@@ -19,6 +19,8 @@ mod load;
 mod output;
 #[path = "black_box/promises.rs"]
 mod promises;
+#[path = "black_box/rejects.rs"]
+mod rejects;
 #[path = "black_box/stops.rs"]
 mod stops;
 #[path = "black_box/surroundings.rs"]

@@ -49,13 +49,22 @@ fn tree(directory: &Path, more: &[&str]) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
+/// The names of the commands below one, from its help.
+fn commands(help: &str) -> Vec<&str> {
+    let lines =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // What stands deeper is the end of a description.
+    let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
+}
+
 #[test]
-fn help_is_as_written_down_and_has_an_example() {
+fn every_help_is_as_written_down_and_has_an_example() {
     let here = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 8] =
-        [&[], &["cat"], &["check"], &["demo"], &["generate"], &["run"], &["state"], &["state", "ls"]];
-    for command in commands {
-        let mut arguments = command.to_vec();
+    let mut left = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(command) = left.pop() {
+        let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
         arguments.push("--help");
         let output = run(here.path(), &arguments);
         assert_eq!(output.status.code(), Some(0));
@@ -63,7 +72,14 @@ fn help_is_as_written_down_and_has_an_example() {
         assert!(help.contains("Example"), "{command:?}");
         let name = if command.is_empty() { "help".to_owned() } else { format!("help-{}", command.join("-")) };
         golden(&format!("{name}.txt"), here.path(), &help);
+        left.extend(commands(&help).into_iter().map(|name| {
+            let mut below = command.clone();
+            below.push(name.to_owned());
+            below
+        }));
+        seen += 1;
     }
+    assert!(seen > 10, "{seen} commands");
 }
 
 #[test]

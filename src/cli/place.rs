@@ -29,6 +29,33 @@ impl ConfigArgs {
     }
 }
 
+/// The options of commands that only need to know where state and rejects are.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct DataDirArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Where state and rejects are, without looking into a configuration
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDirArgs {
+    /// Finds the data directory.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::read`], or that nothing has run with the directory.
+    pub(super) fn read(&self) -> anyhow::Result<PathBuf> {
+        let data_dir = match &self.data_dir {
+            Some(data_dir) => data_dir.clone(),
+            None => self.config.read()?.data_dir,
+        };
+        if !data_dir.exists() {
+            anyhow::bail!("there is no {}: nothing has run with it", data_dir.display());
+        }
+        Ok(data_dir)
+    }
+}
+
 /// There is no configuration where one is looked for.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no configuration: neither {} nor {} exists: name one with `-c FILE`; `trailship demo` needs none", PLACES[0], PLACES[1])]

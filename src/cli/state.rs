@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::bail;
 use clap::Subcommand;
 
-use super::place::ConfigArgs;
+use super::place::DataDirArgs;
 use super::text::{bytes, count};
 use super::{Outcome, Surroundings};
 use crate::clock::Timestamp;
@@ -41,20 +40,13 @@ Examples:
   trailship state ls --data-dir /var/lib/trailship")]
 struct Ls {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// Where the state is, without looking into a configuration
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    data_dir: Option<PathBuf>,
+    place: DataDirArgs,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome> {
     let Command::Ls(ls) = &args.command;
-    let data_dir = match &ls.data_dir {
-        Some(data_dir) => data_dir.clone(),
-        None => ls.config.read()?.data_dir,
-    };
-    io::stdout().lock().write_all(list(&data_dir, around)?.as_bytes())?;
+    io::stdout().lock().write_all(list(&ls.place.read()?, around)?.as_bytes())?;
     Ok(Outcome::Done)
 }
 
@@ -68,9 +60,6 @@ struct Cursor {
 }
 
 fn list(data_dir: &Path, around: &Surroundings) -> anyhow::Result<String> {
-    if !data_dir.exists() {
-        bail!("there is no {}: nothing has run with it", data_dir.display());
-    }
     let store = Store::read_only(data_dir, &around.clock)?;
     let mut cursors: BTreeMap<(String, String), Cursor> = BTreeMap::new();
     let mut others = Vec::new();
