@@ -80,9 +80,9 @@ Examples:
   trailship rejects rm --all --pipeline siem --reason 'too old'")]
 struct Rm {
     #[command(flatten)]
-    picks: Picks,
-    #[command(flatten)]
     place: DataDirArgs,
+    #[command(flatten)]
+    picks: Picks,
 }
 
 /// Runs the command.

@@ -151,7 +151,9 @@ impl Here {
     /// What is in rejects, in the order it came there.
     pub(crate) fn rejects(&self) -> Vec<Reject> {
         let Ok(entries) = fs::read_dir(self.at("state/rejects")) else { return Vec::new() };
+        // A hidden one is still being written.
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| !path.file_name().unwrap().as_encoded_bytes().starts_with(b"."));
         paths.sort();
         let mut rejects: Vec<Reject> = Vec::new();
         let mut continues = false;
