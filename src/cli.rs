@@ -7,6 +7,7 @@ mod cat;
 mod check;
 mod console;
 mod demo;
+mod explain;
 mod generate;
 mod place;
 mod progress;
@@ -14,6 +15,7 @@ mod rejects;
 mod run;
 mod since;
 mod state;
+mod style;
 mod text;
 
 use std::ffi::OsString;
@@ -90,6 +92,7 @@ enum Command {
     Cat(cat::Args),
     Check(check::Args),
     Demo(demo::Args),
+    Explain(explain::Args),
     Generate(Box<generate::Args>),
     Rejects(rejects::Args),
     Run(run::Args),
@@ -161,6 +164,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Cat(args) => cat::run(&args, &around),
         Command::Check(args) => check::run(&args, &around),
         Command::Demo(args) => demo::run(&args, &around),
+        Command::Explain(args) => explain::run(&args, &around),
         Command::Rejects(args) => rejects::run(&args, &around),
         Command::Run(args) => run::run(&args, &around),
         Command::State(args) => state::run(&args, &around),

@@ -4,6 +4,7 @@ pub mod books;
 pub mod budget;
 pub mod chain;
 pub mod engine;
+pub mod explain;
 pub mod feed;
 pub mod hands;
 pub mod job;

@@ -43,6 +43,20 @@ pub enum Decision {
     Reject(Arc<str>),
 }
 
+impl Decision {
+    /// Its name, as in the books.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Decision::Keep => "kept",
+            Decision::Filter => "filtered",
+            Decision::Sample => "sampled",
+            Decision::Duplicate => "duplicate",
+            Decision::RollUp => "rolled_up",
+            Decision::Reject(_) => "rejected",
+        }
+    }
+}
+
 /// What a transform knows besides the record.
 pub struct Context<'a> {
     /// The delivery the record belongs to.
@@ -168,6 +182,20 @@ impl AnyTransform {
             TransformConfig::Redact(config) => Self::Redact(redact::Redact::build(config, building)),
             TransformConfig::Flatten(_) => return Ok(None),
         }))
+    }
+}
+
+impl AnyTransform {
+    /// Its `type` in the configuration.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::AccountTags(_) => "account_tags",
+            Self::Environment(_) => "environment",
+            Self::Signals(_) => "signals",
+            Self::Sample(_) => "sample",
+            Self::Filter(_) => "filter",
+            Self::Redact(_) => "redact",
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cat`: the records of files as NDJSON, without configuration or state.
 
-mod whereabouts;
+pub(super) mod whereabouts;
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};

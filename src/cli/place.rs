@@ -21,11 +21,14 @@ impl ConfigArgs {
     /// # Errors
     /// All its [`Problems`](config::Problems), or that there is [none](NoConfiguration).
     pub(super) fn read(&self) -> anyhow::Result<Resolved> {
-        let path = match &self.config {
-            Some(path) => path.as_path(),
-            None => PLACES.iter().map(Path::new).find(|path| path.exists()).ok_or(NoConfiguration)?,
-        };
-        Ok(config::read_file(path, &Surroundings::system())?)
+        let path = self.find().ok_or(NoConfiguration)?;
+        Ok(config::read_file(&path, &Surroundings::system())?)
+    }
+
+    /// Finds the configuration that [`read`](ConfigArgs::read) would read; `None`: there is none.
+    pub(super) fn find(&self) -> Option<PathBuf> {
+        let found = || PLACES.iter().map(Path::new).find(|path| path.exists()).map(Path::to_path_buf);
+        self.config.clone().or_else(found)
     }
 }
 

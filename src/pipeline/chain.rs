@@ -89,8 +89,8 @@ pub struct Written {
     pub sink: Arc<str>,
     /// Whether its `match` lets the record through.
     pub matched: bool,
-    /// Where within it: a path, an index; empty where it has one place.
-    pub partition: Arc<str>,
+    /// Where: a path, an index; empty where it has one place.
+    pub place: String,
     /// The text: one JSON object, without the line break behind it.
     pub text: String,
 }
@@ -208,14 +208,17 @@ impl Chain {
         for sink in &mut self.sinks {
             let mut text = Vec::new();
             sink.encoder.encode(&record, &mut text);
-            let partition = match &sink.partitions {
-                Some(partitions) => partitions.partition(&record, &mut sink.cache).clone(),
-                None => "".into(),
+            let place = match &sink.partitions {
+                Some(partitions) => {
+                    let below = partitions.partition(&record, &mut sink.cache);
+                    format!("{}/{below}", partitions.root().trim_end_matches('/'))
+                }
+                None => String::new(),
             };
             sinks.push(Written {
                 sink: sink.name.clone(),
                 matched: sink.route.is_none_or(|bit| routed >> bit & 1 == 1),
-                partition,
+                place,
                 text: String::from_utf8_lossy(&text).into_owned(),
             });
         }

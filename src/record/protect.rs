@@ -74,6 +74,32 @@ impl Protection {
         Protection::NAMES.into_iter().filter(move |&(_, reason)| self.has(reason)).map(|(name, _)| name)
     }
 
+    /// What a reason's name stands for, and the fields that decide.
+    pub fn rule(name: &str) -> (&'static str, &'static [&'static str]) {
+        match name {
+            "errors" => ("any error", &["errorCode", "errorMessage"]),
+            "signin" => ("a sign-in", &["eventType", "eventSource"]),
+            "sts" => ("a call of STS", &["eventSource", "eventName"]),
+            "root" => (
+                "root, or root's rights",
+                &[
+                    "userIdentity.type",
+                    "userIdentity.arn",
+                    "userIdentity.sessionContext.sessionIssuer.type",
+                    "userIdentity.sessionContext.assumedRoot",
+                    "eventName",
+                ],
+            ),
+            "writes" => ("a management event that is not surely a read", &["eventCategory", "readOnly"]),
+            "network" => ("network activity with an error", &["eventCategory", "errorCode"]),
+            "insights" => ("an Insights event", &["eventCategory"]),
+            "addenda" => ("CloudTrail corrects an earlier event by it", &["addendum"]),
+            "signal" => ("a signal family", &[]),
+            "also" => ("a pattern of `[protect] also`", &[]),
+            _ => ("it cannot be classified", &["eventCategory", "eventSource", "eventName"]),
+        }
+    }
+
     /// The reason of a name that `[protect] except` may use.
     pub fn by_name(name: &str) -> Option<Protection> {
         let reason =

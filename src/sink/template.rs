@@ -108,6 +108,11 @@ impl Partitions {
         }
     }
 
+    /// The folder that paths begin in.
+    pub fn root(&self) -> &str {
+        self.template.root()
+    }
+
     /// How many records went elsewhere than their text said.
     pub fn counts(&self) -> Counts {
         Counts {

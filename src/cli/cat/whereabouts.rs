@@ -15,7 +15,7 @@ type Found = Result<PathBuf, String>;
 ///
 /// # Errors
 /// A glob that is none.
-pub(super) fn files(place: &str) -> Result<Box<dyn Iterator<Item = Found>>, Wrong> {
+pub(in crate::cli) fn files(place: &str) -> Result<Box<dyn Iterator<Item = Found>>, Wrong> {
     let path = Path::new(place);
     if path.exists() {
         return Ok(Box::new(below(path)));
