@@ -55,15 +55,40 @@ pub struct Payload {
     pub spare: Option<Arc<Spare>>,
 }
 
+/// A payload's bytes and the memory they hold, for whoever writes them elsewhere.
+#[derive(Debug)]
+pub struct Held {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    permit: Option<Permit>,
+    spare: Option<Arc<Spare>>,
+}
+
+impl Held {
+    /// Gives the memory back: the bytes are where they need to be.
+    pub fn release(self) {
+        if let (Some(spare), Some(permit)) = (self.spare, self.permit) {
+            spare.give(self.bytes, permit);
+        }
+    }
+}
+
 impl Payload {
+    /// Takes the bytes out, to be released or given back before the answer.
+    pub fn take(&mut self) -> Held {
+        let bytes = std::mem::take(&mut self.body);
+        Held { bytes, permit: self.permit.take(), spare: self.spare.clone() }
+    }
+
+    /// Puts back what was taken, so that it can be tried again.
+    pub fn put_back(&mut self, held: Held) {
+        (self.body, self.permit) = (held.bytes, held.permit);
+    }
+
     /// Gives the memory back before the answer is known: the bytes are where they need to be, but not yet safe.
     pub fn release(&mut self) {
-        let body = std::mem::take(&mut self.body);
-        if let (Some(spare), Some(permit)) = (&self.spare, self.permit.take()) {
-            spare.give(body, permit);
-        }
+        self.take().release();
         self.lengths = Vec::new();
-        self.permit = None;
     }
 }
 

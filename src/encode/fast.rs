@@ -45,6 +45,8 @@ impl Plan {
 
 /// The quote of a string within JSON text. Most leaves are strings, so it stands behind the text of every edge within.
 const QUOTE: &[u8; 2] = b"\\\"";
+/// What room a record gets beyond a quarter more than its own, bytes.
+const SPARE: usize = 1024;
 /// The root writes no name.
 const NO_NAME: u32 = PathId::ROOT.0;
 
@@ -108,6 +110,8 @@ enum Turn {
     Slow,
     /// It spans lines.
     Compact,
+    /// What was made room for it is not enough.
+    Room,
 }
 
 /// The kept container a leaf is written within.
@@ -149,22 +153,26 @@ impl Fast {
             return false;
         }
         let own = record.span.of(record.buffer);
-        let mut page = Page::take(out, own.len());
-        let start = page.at();
+        let start = out.len();
         // Without wide containers the edges tell whether the record spans lines.
-        let mut outcome = Err(Turn::Compact);
-        if !(record.index.has_wide_container() && breaks_lines(own)) {
-            outcome = plain.once(shape, record, start, &mut page, false);
+        let mut compact = record.index.has_wide_container() && breaks_lines(own);
+        let mut room = own.len() + own.len() / 4 + SPARE;
+        loop {
+            out.resize(start + room, 0);
+            let road = if compact { &mut *lines } else { &mut *plain };
+            match road.once(shape, record, start, out, compact) {
+                Ok(end) => {
+                    out.truncate(end);
+                    return true;
+                }
+                Err(Turn::Compact) if !compact => compact = true,
+                Err(Turn::Room) => room *= 2,
+                Err(Turn::Slow | Turn::Compact) => {
+                    out.truncate(start);
+                    return false;
+                }
+            }
         }
-        if outcome == Err(Turn::Compact) {
-            page.cut(start);
-            outcome = lines.once(shape, record, start, &mut page, true);
-        }
-        if outcome.is_err() {
-            page.cut(start);
-        }
-        page.give(out);
-        outcome.is_ok()
     }
 
     fn once(
@@ -172,16 +180,18 @@ impl Fast {
         shape: &Flatten,
         record: &Record<'_>,
         start: usize,
-        page: &mut Page,
+        out: &mut [u8],
         compact: bool,
-    ) -> Result<(), Turn> {
+    ) -> Result<usize, Turn> {
         self.begin(record.index.generation(), compact);
+        let mut page = Page::new(out, start);
         if !record.overlay.replaced.is_empty() || record.index.leaves().len() > shape.max_fields {
-            self.run::<true>(shape, record, page)?;
+            page = self.run::<true>(shape, record, page)?;
         } else {
-            self.run::<false>(shape, record, page)?;
+            page = self.run::<false>(shape, record, page)?;
         }
-        if self.met_once && has_key_twice(page.text(start)) { Err(Turn::Slow) } else { Ok(()) }
+        let end = page.end().ok_or(Turn::Room)?;
+        if self.met_once && has_key_twice(page.text(start)) { Err(Turn::Slow) } else { Ok(end) }
     }
 
     fn begin(&mut self, generation: u64, compact: bool) {
@@ -194,28 +204,28 @@ impl Fast {
     }
 
     /// `WATCHED`: leaves are replaced, or there are so many that fields have to be counted.
-    fn run<const WATCHED: bool>(
+    fn run<'p, const WATCHED: bool>(
         &mut self,
         shape: &Flatten,
         record: &Record<'_>,
-        page: &mut Page,
-    ) -> Result<(), Turn> {
+        mut page: Page<'p>,
+    ) -> Result<Page<'p>, Turn> {
         let buffer = record.buffer;
+        let leaves = record.index.leaves();
         let mut replaced = record.overlay.replaced.iter().peekable();
         let (mut run_start, mut run_end) = (record.span.start as usize, record.span.start as usize);
-        let (mut before, mut fields) = (None, 0);
-        for (position, leaf) in record.index.leaves().iter().enumerate() {
+        let (mut within, mut fields) = (Within::default(), 0);
+        for (position, leaf) in leaves.iter().enumerate() {
             let mut plan = self.plans.get(leaf.edge.0 as usize).copied().unwrap_or_default();
             if plan.mode == Mode::Unknown {
-                plan = self.alike(record, leaf.edge);
-            }
-            if plan.mode == Mode::Unknown {
+                let before =
+                    position.checked_sub(1).and_then(|at| leaves.get(at)).map(|leaf| (leaf.edge, within));
                 plan = self.plan(shape, record, before, leaf.edge)?;
             }
             if plan.mode == Mode::Slow || !self.is_new_name(plan.name) {
                 return Err(Turn::Slow);
             }
-            before = Some((leaf.edge, plan.within));
+            within = plan.within;
             if WATCHED {
                 fields += usize::from(plan.writes_key);
                 if fields > shape.max_fields {
@@ -232,16 +242,21 @@ impl Fast {
                 run_end = end;
                 continue;
             }
-            page.append(buffer, run_start, run_end);
+            if run_start != run_end {
+                page.append(buffer, run_start, run_end);
+            }
             page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
             (run_start, run_end) = (end, end);
             match (plan.mode, new) {
                 (Mode::Field, None) => run_start = start,
-                (Mode::Inside, None) => self.inside(buffer, start, end, page),
-                (Mode::Inside, Some(new)) => self.inside(new, 0, new.len(), page),
+                (Mode::Inside, None) if buffer.get(start) == Some(&b'"') => {
+                    page.escape(buffer, start + 1, end)
+                }
+                (Mode::Inside, None) => page = self.inside(buffer, start, end, page),
+                (Mode::Inside, Some(new)) => page = self.inside(new, 0, new.len(), page),
                 (_, Some(new)) => page.write(new),
                 (_, None) => match buffer.get(start..end) {
-                    Some(value) if is_container(value) => self.empty(plan.containers, value, page),
+                    Some(value) if is_container(value) => page = self.empty(plan.containers, value, page),
                     _ => run_start = start,
                 },
             }
@@ -250,19 +265,20 @@ impl Fast {
         let tail = record.index.tail();
         let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
         if plan.mode == Mode::Unknown {
-            plan = self.plan(shape, record, before, tail)?;
+            plan = self.plan(shape, record, leaves.last().map(|leaf| (leaf.edge, within)), tail)?;
         }
         page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
-        if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(()) }
+        if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(page) }
     }
 
     /// A leaf within JSON text, behind an edge's text that already has the escaped quote of a string.
-    #[inline(always)]
-    fn inside(&self, source: &[u8], start: usize, end: usize, page: &mut Page) {
+    #[inline(never)]
+    fn inside<'p>(&self, source: &[u8], start: usize, end: usize, mut page: Page<'p>) -> Page<'p> {
         if source.get(start) == Some(&b'"') {
-            return page.escape(source, start + 1, end);
+            page.escape(source, start + 1, end);
+            return page;
         }
-        page.cut(page.at().saturating_sub(QUOTE.len()));
+        page.back(QUOTE.len());
         match source.get(start) {
             Some(b'{' | b'[') => {
                 let mut scratch = Vec::new();
@@ -271,11 +287,12 @@ impl Fast {
             }
             _ => page.append(source, start, end),
         }
+        page
     }
 
     /// An empty container.
     #[cold]
-    fn empty(&self, containers: Containers, value: &[u8], page: &mut Page) {
+    fn empty<'p>(&self, containers: Containers, value: &[u8], mut page: Page<'p>) -> Page<'p> {
         let mut scratch = Vec::new();
         let text = stripped(self.compact, value, &mut scratch);
         match if value.first() == Some(&b'{') { containers.object } else { containers.array } {
@@ -287,6 +304,7 @@ impl Fast {
                 page.write(b"\"");
             }
         }
+        page
     }
 
     /// Whether this record has not written the name before.
@@ -300,7 +318,6 @@ impl Fast {
 
     /// The plan of the learned edge that an edge of a far array element is like. Within a kept value positions are not
     /// written, so it is the same for all of them.
-    #[inline(never)]
     fn alike(&self, record: &Record<'_>, edge: EdgeId) -> Plan {
         let plan = record.index.like(edge).and_then(|like| self.plans.get(like.0 as usize));
         plan.filter(|plan| plan.stays_within()).copied().unwrap_or_default()
@@ -308,7 +325,6 @@ impl Fast {
 
     /// Makes the plan of an edge and keeps it where the edge is kept. `before`: the edge of the leaf before, and what
     /// that leaf is written within.
-    #[cold]
     #[inline(never)]
     fn plan(
         &mut self,
@@ -317,6 +333,10 @@ impl Fast {
         before: Option<(EdgeId, Within)>,
         to: EdgeId,
     ) -> Result<Plan, Turn> {
+        let alike = self.alike(record, to);
+        if alike.mode != Mode::Unknown {
+            return Ok(alike);
+        }
         if record.index.edge(to).has_newline && !self.compact {
             return Err(Turn::Compact);
         }

@@ -1,7 +1,8 @@
 //! A page: the end of an output buffer, written in whole blocks.
 //!
 //! A record is made of some sixty short pieces. Each is copied as a block of fixed size and cut to length, which needs
-//! no call; so the buffer is lengthened once for a record, and cut at its end.
+//! no call; so the buffer is lengthened once for a record, and cut at its end. Where it was not lengthened enough, that
+//! is seen at the end, and the record is written once more.
 
 use wide::u8x32;
 
@@ -9,37 +10,30 @@ use super::text::escape_byte;
 
 /// Bytes looked at, and escaped, at once.
 const BLOCK: usize = 32;
+/// What a block may become when each byte is escaped, and the block written last.
+const ESCAPED: usize = 3 * BLOCK;
 /// Bytes copied at once.
 const WIDE: usize = 64;
-/// What a page is lengthened by beyond need, bytes.
-const SPARE: usize = 512;
+/// Where a page that was too short stands: beyond any end.
+const BEYOND: usize = usize::MAX / 2;
 
-/// Text in the making: an output buffer that is longer than what is written.
+/// Text in the making. It never moves, so where it stands can be kept in a register.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct Page<'a> {
     /// Written up to `at`; the rest is of no meaning.
-    bytes: Vec<u8>,
+    bytes: &'a mut [u8],
     at: usize,
 }
 
-impl Page {
-    /// Takes an output buffer to write behind its end, about `expected` bytes.
-    pub(crate) fn take(out: &mut Vec<u8>, expected: usize) -> Page {
-        let mut bytes = std::mem::take(out);
-        let at = bytes.len();
-        bytes.resize(at + expected + SPARE, 0);
+impl<'a> Page<'a> {
+    /// A page over these bytes, written from `at` on.
+    pub(crate) fn new(bytes: &'a mut [u8], at: usize) -> Page<'a> {
         Page { bytes, at }
     }
 
-    /// Gives the buffer back, with what was written.
-    pub(crate) fn give(mut self, out: &mut Vec<u8>) {
-        self.bytes.truncate(self.at);
-        *out = self.bytes;
-    }
-
-    /// Where the next byte goes.
-    pub(crate) fn at(&self) -> usize {
-        self.at
+    /// Where the next byte goes; `None`: the page was too short.
+    pub(crate) fn end(&self) -> Option<usize> {
+        (self.at <= self.bytes.len()).then_some(self.at)
     }
 
     /// What was written from here on.
@@ -47,9 +41,10 @@ impl Page {
         self.bytes.get(start..self.at).unwrap_or_default()
     }
 
-    /// Takes back what was written from here on.
-    pub(crate) fn cut(&mut self, at: usize) {
-        self.at = self.at.min(at);
+    /// Takes back the last bytes.
+    #[inline(always)]
+    pub(crate) fn back(&mut self, bytes: usize) {
+        self.at = self.at.saturating_sub(bytes);
     }
 
     /// Writes `source[start..end]`.
@@ -62,72 +57,88 @@ impl Page {
             *room = *block; // an assignment is inlined; `copy_from_slice` calls
             self.at += length;
         } else {
-            self.write(source.get(start..end).unwrap_or_default());
-        }
-    }
-
-    /// Writes a short text of fixed length.
-    #[inline(always)]
-    pub(crate) fn put<const N: usize>(&mut self, text: &[u8; N]) {
-        match self.room::<N>() {
-            Some(room) => {
-                *room = *text;
-                self.at += N;
-            }
-            None => self.write(text),
+            self.at = write(self.bytes, self.at, source.get(start..end).unwrap_or_default());
         }
     }
 
     /// Writes any text.
-    #[inline(never)]
     pub(crate) fn write(&mut self, text: &[u8]) {
-        let end = self.at + text.len();
-        if end > self.bytes.len() {
-            self.bytes.resize(end + text.len() + SPARE, 0);
-        }
-        if let Some(room) = self.bytes.get_mut(self.at..end) {
-            room.copy_from_slice(text);
-            self.at = end;
-        }
+        self.at = write(self.bytes, self.at, text);
     }
 
     /// Writes `source[start..end]` as the inside of a JSON string.
     #[inline(always)]
     pub(crate) fn escape(&mut self, source: &[u8], start: usize, end: usize) {
-        let mut at = start;
-        while at < end {
-            let (Some(block), Some(room)) = (block::<BLOCK>(source, at), self.room::<BLOCK>()) else {
-                return self.escape_slowly(source.get(at..end).unwrap_or_default());
+        let mut from = start;
+        while from < end {
+            let (Some(block), Some(room)) = (block::<BLOCK>(source, from), self.room::<ESCAPED>()) else {
+                self.at = escape_slowly(self.bytes, self.at, source.get(from..end).unwrap_or_default());
+                return;
             };
-            *room = *block;
-            let plain = (special(*block).trailing_zeros() as usize).min(end - at);
-            self.at += plain;
-            at += plain;
-            if plain < BLOCK && at < end {
-                let byte = block.get(plain).copied().unwrap_or_default();
-                if byte < b' ' {
-                    return self.escape_slowly(source.get(at..end).unwrap_or_default());
-                }
-                self.put(&[b'\\', byte]);
-                at += 1;
+            if let Some(first) = room.first_chunk_mut() {
+                *first = *block;
             }
+            let length = BLOCK.min(end - from);
+            let mut mask =
+                special(*block) & u32::MAX.unbounded_shr(u32::try_from(BLOCK - length).unwrap_or(0));
+            let mut backslashes = 0;
+            // Each special byte moves what follows it by one: the rest is written again from there. Where that goes
+            // depends on the mask alone, so one does not wait for the other.
+            while mask != 0 {
+                let special = mask.trailing_zeros() as usize;
+                mask &= mask - 1;
+                let to = room.get_mut(special + backslashes..).and_then(|rest| rest.first_chunk_mut());
+                let (Some(to), Some(rest)) = (to, self::block::<BLOCK>(source, from + special)) else {
+                    self.at = escape_slowly(self.bytes, self.at, source.get(from..end).unwrap_or_default());
+                    return;
+                };
+                if rest[0] < b' ' {
+                    self.at = escape_slowly(self.bytes, self.at, source.get(from..end).unwrap_or_default());
+                    return;
+                }
+                put(to, rest);
+                backslashes += 1;
+            }
+            self.at += length + backslashes;
+            from += length;
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn escape_slowly(&mut self, text: &[u8]) {
-        let mut escaped = Vec::with_capacity(text.len() * 2);
-        for &byte in text {
-            escape_byte(byte, &mut escaped);
-        }
-        self.write(&escaped);
     }
 
     #[inline(always)]
     fn room<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
         self.bytes.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut())
     }
+}
+
+/// A backslash, then the block.
+#[inline(always)]
+fn put(to: &mut [u8; BLOCK + 1], block: &[u8; BLOCK]) {
+    to[0] = b'\\';
+    if let Some(rest) = to.last_chunk_mut() {
+        *rest = *block;
+    }
+}
+
+/// Writes any text at `at`; returns where the next byte goes.
+#[inline(never)]
+fn write(bytes: &mut [u8], at: usize, text: &[u8]) -> usize {
+    match bytes.get_mut(at..).and_then(|rest| rest.get_mut(..text.len())) {
+        Some(room) => {
+            room.copy_from_slice(text);
+            at + text.len()
+        }
+        None => BEYOND,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn escape_slowly(bytes: &mut [u8], at: usize, text: &[u8]) -> usize {
+    let mut escaped = Vec::with_capacity(text.len() * 2);
+    for &byte in text {
+        escape_byte(byte, &mut escaped);
+    }
+    write(bytes, at, &escaped)
 }
 
 #[inline(always)]
@@ -155,28 +166,32 @@ mod tests {
         fn parts_of_a_text_are_written_alone(
             text in "[a-z\"\\\\é\n]{0,300}",
             parts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..40),
+            room in 0..40_000usize,
         ) {
             let text = text.as_bytes();
-            let (mut out, mut out_escaped) = (b"before".to_vec(), Vec::new());
-            let (mut page, mut escaped) = (Page::take(&mut out, 10), Page::take(&mut out_escaped, 0));
-            let (mut expected, mut expected_escaped) = (b"before".to_vec(), Vec::new());
+            let (mut out, mut out_escaped) = (vec![0; room], vec![0; room]);
+            let (mut page, mut escaped) = (Page::new(&mut out, 0), Page::new(&mut out_escaped, 0));
+            let (mut expected, mut expected_escaped) = (Vec::new(), Vec::new());
             for (one, other) in parts {
                 let (one, other) = (one.index(text.len() + 1), other.index(text.len() + 1));
                 let (start, end) = (one.min(other), one.max(other));
                 page.append(text, start, end);
-                page.put(b"ab");
+                page.write(b"abc");
+                page.back(1);
                 expected.extend_from_slice(&text[start..end]);
                 expected.extend_from_slice(b"ab");
                 escaped.escape(text, start, end);
                 text[start..end].iter().for_each(|&byte| escape_byte(byte, &mut expected_escaped));
             }
-            let end = page.at();
-            page.write(b"taken back");
-            page.cut(end);
-            page.give(&mut out);
-            escaped.give(&mut out_escaped);
-            prop_assert_eq!(out, expected);
-            prop_assert_eq!(out_escaped, expected_escaped);
+            for (page, expected) in [(page, expected), (escaped, expected_escaped)] {
+                match page.end() {
+                    Some(end) => {
+                        prop_assert_eq!(page.text(0), expected.as_slice());
+                        prop_assert_eq!(end, expected.len());
+                    }
+                    None => prop_assert!(expected.len() + ESCAPED > room),
+                }
+            }
         }
     }
 }

@@ -272,20 +272,17 @@ fn lost() -> SinkError {
 
 impl Sink for FileSink {
     async fn write(&self, payload: &mut Payload) -> Result<(), SinkError> {
-        let (written, appended) = oneshot::channel();
-        let (synced, durable) = oneshot::channel();
-        let body = std::mem::take(&mut payload.body);
-        let job = Job::Write(Write { partition: payload.partition.clone(), body, written, synced });
-        self.jobs.send(job).map_err(|_| lost())?;
-        match appended.await.map_err(|_| lost())? {
-            Ok(body) => payload.body = body,
-            Err((body, error)) => {
-                payload.body = body;
-                return Err(error);
+        let (answer, answered) = oneshot::channel();
+        let write = Write { partition: payload.partition.clone(), held: payload.take(), answer };
+        self.jobs.send(Job::Write(write)).map_err(|_| lost())?;
+        match answered.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err((held, error))) => {
+                held.into_iter().for_each(|held| payload.put_back(held));
+                Err(error)
             }
+            Err(_) => Err(lost()),
         }
-        payload.release();
-        durable.await.unwrap_or_else(|_| Err(lost()))
     }
 
     fn concurrency(&self) -> usize {

@@ -70,7 +70,8 @@ impl Job {
                     None => {}
                 }
             }
-            let estimate = (record.span.end - record.span.start) as usize + 1024;
+            let own = (record.span.end - record.span.start) as usize;
+            let estimate = own + own / 4 + 2048;
             let mut chunk = match place.chunk.take() {
                 None => self.begin(line, place),
                 Some(mut chunk) => {

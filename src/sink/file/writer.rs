@@ -1,7 +1,7 @@
 //! The thread that writes: appends in order, syncs in groups, finishes files.
 //!
-//! A payload is answered twice: when its bytes are in the part (its memory goes back), and when they are durable: after an
-//! fdatasync of every part written to, and of the journal that says how long they are.
+//! A payload's memory goes back when its bytes are in the part. It is answered when they are durable: after an fdatasync of
+//! every part written to, and of the journal that says how long they are.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -20,8 +20,8 @@ mod finish;
 pub(super) use finish::give_final_name;
 
 use crate::clock::{Clock, Timestamp};
-use crate::sink::SinkError;
 use crate::sink::template::stays_below;
+use crate::sink::{Held, SinkError};
 
 /// Unsynced bytes at which a sync is due.
 const SYNC_BYTES: u64 = 64 << 20;
@@ -46,17 +46,14 @@ pub(super) enum Job {
     Wake(oneshot::Sender<()>),
 }
 
-/// A payload's bytes, given back: appended, or not and why.
-pub(super) type Written = Result<Vec<u8>, (Vec<u8>, SinkError)>;
+/// Durable; or not and why, with what was taken where it was not written.
+pub(super) type Answer = Result<(), (Option<Held>, SinkError)>;
 
-/// One payload's bytes and its two answers.
+/// One payload's bytes.
 pub(super) struct Write {
     pub(super) partition: Arc<str>,
-    pub(super) body: Vec<u8>,
-    /// Whether the bytes were appended; if not, they come back.
-    pub(super) written: oneshot::Sender<Written>,
-    /// Whether they are durable.
-    pub(super) synced: oneshot::Sender<Result<(), SinkError>>,
+    pub(super) held: Held,
+    pub(super) answer: oneshot::Sender<Answer>,
 }
 
 /// When a part is finished.
@@ -102,7 +99,7 @@ pub(super) struct Writer<D: Disk> {
     full: Vec<u64>,
     open: Vec<u64>,
     dirty: Vec<u64>,
-    waiting: Vec<oneshot::Sender<Result<(), SinkError>>>,
+    waiting: Vec<oneshot::Sender<Answer>>,
     unsynced: u64,
     unsynced_since: Timestamp,
     uses: u64,
@@ -191,17 +188,17 @@ impl<D: Disk> Writer<D> {
     }
 
     fn write(&mut self, write: Write) {
-        let Write { partition, body, written, synced } = write;
-        match self.append(&partition, &body) {
+        let Write { partition, held, answer } = write;
+        match self.append(&partition, &held.bytes) {
             Ok(()) => {
+                held.release();
                 if self.waiting.is_empty() {
                     self.unsynced_since = self.clock.now();
                 }
-                self.waiting.push(synced);
-                let _ = written.send(Ok(body));
+                self.waiting.push(answer);
             }
             Err(error) => {
-                let _ = written.send(Err((body, error)));
+                let _ = answer.send(Err((Some(held), error)));
             }
         }
     }
@@ -402,7 +399,7 @@ impl<D: Disk> Writer<D> {
         self.unsynced = 0;
         let answer = outcome.map_err(|message| SinkError::Lost { message });
         for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(answer.clone());
+            let _ = waiting.send(answer.clone().map_err(|lost| (None, lost)));
         }
         self.finish_full();
     }
