@@ -67,10 +67,21 @@ impl Encoder {
 
     /// Appends the record as one JSON object: no line break inside, none at the end.
     pub fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let end = self.encode_at(record, out, out.len());
+        out.truncate(end);
+    }
+
+    /// Writes the record as one JSON object from `at` on, over what stands there, and returns where it ends. What stands
+    /// behind is of no meaning: a buffer that is used again need not be cleared.
+    pub fn encode_at(&mut self, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> usize {
         let shape = Arc::clone(&self.shape);
         match &*shape {
-            Shape::Nested(nested) => self.nested(nested, record, out),
-            Shape::Flat(flat) => self.flat(flat, record, out),
+            Shape::Nested(nested) => {
+                out.truncate(at);
+                self.nested(nested, record, out);
+                out.len()
+            }
+            Shape::Flat(flat) => self.flat(flat, record, out, at),
         }
     }
 
@@ -93,13 +104,29 @@ impl Encoder {
         out.push(b'}');
     }
 
-    fn flat(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>) {
-        if !fast::Fast::members(&mut self.fast, &mut self.lines, shape, record, out) {
-            return flat_plain(shape, record, out);
-        }
-        out.extend_from_slice(self.texts.of(record.overlay, |overlay, out| added::flat(shape, overlay, out)));
-        out.push(b'}');
+    fn flat(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> usize {
+        let Some(end) = fast::Fast::members(&mut self.fast, &mut self.lines, shape, record, out, at) else {
+            out.truncate(at);
+            flat_plain(shape, record, out);
+            return out.len();
+        };
+        let added = self.texts.of(record.overlay, |overlay, out| added::flat(shape, overlay, out));
+        let end = put(out, end, added);
+        put(out, end, b"}")
     }
+}
+
+/// Writes a text at a place in a buffer; returns where it ends.
+pub(crate) fn put(out: &mut Vec<u8>, at: usize, text: &[u8]) -> usize {
+    let end = at + text.len();
+    match out.get_mut(at..end) {
+        Some(room) => room.copy_from_slice(text),
+        None => {
+            out.truncate(at);
+            out.extend_from_slice(text);
+        }
+    }
+    end
 }
 
 /// The slow and obvious flat road.

@@ -134,7 +134,8 @@ struct Place {
 }
 
 impl Fast {
-    /// Appends the record's members, `{` first and no brace last. `false`: it has to go the slow road; nothing is appended.
+    /// Writes the record's members from `start` on, `{` first and no brace last, and says where they end. `None`: it has to
+    /// go the slow road; what stands from `start` on is of no meaning then.
     ///
     /// `plain` is for records on one line, `lines` for those that span several: where both come, neither unlearns the other.
     pub(crate) fn members(
@@ -143,34 +144,31 @@ impl Fast {
         shape: &Flatten,
         record: &Record<'_>,
         out: &mut Vec<u8>,
-    ) -> bool {
+        start: usize,
+    ) -> Option<usize> {
         let rare = shape.lossless
             || record.index.leaves().is_empty()
             || record.index.truncated_index()
             || !record.overlay.removed.is_empty()
             || record.overlay.replaced.iter().any(|(_, text)| is_container(text));
         if rare {
-            return false;
+            return None;
         }
         let own = record.span.of(record.buffer);
-        let start = out.len();
         // Without wide containers the edges tell whether the record spans lines.
         let mut compact = record.index.has_wide_container() && breaks_lines(own);
         let mut room = own.len() + own.len() / 4 + SPARE;
         loop {
-            out.resize(start + room, 0);
+            if out.len() < start + room {
+                out.reserve_exact(start + room - out.len());
+                out.resize(start + room, 0);
+            }
             let road = if compact { &mut *lines } else { &mut *plain };
             match road.once(shape, record, start, out, compact) {
-                Ok(end) => {
-                    out.truncate(end);
-                    return true;
-                }
+                Ok(end) => return Some(end),
                 Err(Turn::Compact) if !compact => compact = true,
                 Err(Turn::Room) => room *= 2,
-                Err(Turn::Slow | Turn::Compact) => {
-                    out.truncate(start);
-                    return false;
-                }
+                Err(Turn::Slow | Turn::Compact) => return None,
             }
         }
     }

@@ -43,8 +43,10 @@ const HEADROOM: usize = 16 << 10;
 pub struct Chunk {
     /// Where within the sink.
     pub partition: Arc<str>,
-    /// The encoded records.
+    /// The encoded records, up to `length`; the rest is of no meaning.
     pub body: Vec<u8>,
+    /// Bytes of encoded records.
+    pub length: usize,
     /// How many.
     pub records: u32,
     /// Length of each, where the sink needs it.
@@ -55,13 +57,14 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Counts the record that was just appended as `length` bytes, and takes the memory it needed. `false`: the memory
+    /// Counts the record that was just written up to `end`, and takes the memory it needed. `false`: the memory
     /// was not there; it is used all the same, and no further record may be begun before some comes back.
-    pub fn appended(&mut self, length: usize, lengths: bool) -> bool {
+    pub fn appended(&mut self, end: usize, lengths: bool) -> bool {
         self.records += 1;
         if lengths {
-            self.lengths.push(u32::try_from(length).unwrap_or(u32::MAX));
+            self.lengths.push(u32::try_from(end - self.length).unwrap_or(u32::MAX));
         }
+        self.length = end;
         let holds = self.body.capacity() + self.lengths.capacity() * 4;
         holds <= self.permit.bytes() || self.permit.grow_anyway(holds - self.permit.bytes())
     }
@@ -100,11 +103,10 @@ pub struct Spare(Mutex<Vec<(Vec<u8>, Permit)>>);
 
 impl Spare {
     /// Takes a buffer back, with its permit.
-    pub fn give(&self, mut buffer: Vec<u8>, mut permit: Permit) {
+    pub fn give(&self, buffer: Vec<u8>, mut permit: Permit) {
         if buffer.capacity() < SMALLEST * 4 {
             return;
         }
-        buffer.clear();
         permit.shrink_to(buffer.capacity());
         self.lock().push((buffer, permit));
     }
@@ -175,7 +177,7 @@ impl Packer {
 
     fn chunk(&self, partition: &Arc<str>, body: Vec<u8>, permit: Permit, now: Timestamp) -> Chunk {
         let (records, lengths, shares) = (0, Vec::new(), Vec::new());
-        Chunk { partition: partition.clone(), body, records, lengths, shares, permit, opened: now }
+        Chunk { partition: partition.clone(), body, length: 0, records, lengths, shares, permit, opened: now }
     }
 
     /// Gives up buffers that wait to be filled again.
@@ -185,23 +187,23 @@ impl Packer {
 
     /// Whether the chunk should be sent before another record goes in.
     pub fn full(&self, chunk: &Chunk) -> bool {
-        chunk.body.len() >= self.packing.max_bytes || chunk.records >= self.packing.max_records
+        chunk.length >= self.packing.max_bytes || chunk.records >= self.packing.max_records
     }
 
     /// Makes room for about `bytes` more, in one step and within the sink's size. `false`: there is no memory; send
     /// the chunk, if it holds anything, and wait.
     pub fn room(&self, chunk: &mut Chunk, bytes: usize) -> bool {
-        let needs = chunk.body.len() + bytes;
+        let needs = chunk.length + bytes;
         if needs <= chunk.body.capacity() {
             return true;
         }
         let wants = (chunk.body.capacity() * 2).min(self.packing.max_bytes + HEADROOM).max(needs);
-        let more = wants - chunk.body.len();
         let permitted = chunk.permit.bytes();
         if wants > permitted && !chunk.permit.try_grow(wants - permitted) {
             return false;
         }
-        chunk.body.reserve_exact(more);
+        chunk.body.truncate(chunk.length); // what is of no meaning is not copied
+        chunk.body.reserve_exact(wants - chunk.length);
         true
     }
 
@@ -220,7 +222,8 @@ impl Packer {
         if chunk.records == 0 {
             return;
         }
-        let raw_bytes = chunk.body.len();
+        chunk.body.truncate(chunk.length);
+        let raw_bytes = chunk.length;
         if self.full(&chunk) {
             let grown = chunk.body.capacity().min(self.packing.max_bytes + 2 * HEADROOM);
             self.start.store(grown, std::sync::atomic::Ordering::Relaxed);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Job;
-use crate::encode::Encoder;
 use crate::encode::compress::Compressor;
 use crate::encode::packer::Chunk;
+use crate::encode::{self, Encoder};
 use crate::pipeline::hands::{Hands, Place};
 use crate::pipeline::line::{Pipeline, SinkLine};
 use crate::pipeline::outcomes::{Answer, answer, partition_hash};
@@ -83,11 +83,9 @@ impl Job {
                     }
                 }
             };
-            let before = chunk.body.len();
-            hands.encoders[line.shape].encode(record, &mut chunk.body);
-            chunk.body.push(b'\n');
-            let length = chunk.body.len() - before;
-            if !chunk.appended(length, line.packer.packing().lengths) {
+            let end = hands.encoders[line.shape].encode_at(record, &mut chunk.body, chunk.length);
+            let end = encode::put(&mut chunk.body, end, b"\n");
+            if !chunk.appended(end, line.packer.packing().lengths) {
                 self.overdrawn = true;
             }
             place.ordinal += 1;
