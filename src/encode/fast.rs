@@ -8,83 +8,25 @@
 //! What is rare goes the slow and obvious road instead: names that could collide, keys over the limit, more leaves than
 //! fields, removed fields, joined arrays. Whether two fields have one name is seen by a stamp on each name's path.
 
+mod plan;
+
 use foldhash::{HashSet, HashSetExt};
 
-use super::flat::{Arrays, Flatten};
+use super::flat::Flatten;
 use super::page::Page;
 use super::text::{breaks_lines, escape, strip};
 use super::tree::{Node, is_container};
-use crate::record::{EdgeId, PathId, Paths, Record, Segment};
+use crate::record::{EdgeId, PathId, Record};
+use plan::{Containers, Empty, Mode, NO_NAME, Plan, Within, place};
 
 /// Bytes of learned texts; over this all that is learned is dropped and made again. (Plans and stamps are bounded by the
 /// scanner's tables.)
 const ROOM: usize = 512 * 1024;
 
-/// What an edge and the leaf behind it write.
-#[derive(Clone, Copy, Debug, Default)]
-struct Plan {
-    /// Where its text starts.
-    start: u32,
-    /// How long that is.
-    len: u16,
-    mode: Mode,
-    containers: Containers,
-    within: Within,
-    /// Whether a field begins.
-    writes_key: bool,
-    /// The path whose name it writes, where that is lasting; else [`NO_NAME`].
-    name: u32,
-}
-
-impl Plan {
-    /// Whether its leaf is written within the same kept value as the leaf before.
-    fn stays_within(&self) -> bool {
-        !self.writes_key && self.within.depth > 0
-    }
-}
-
 /// The quote of a string within JSON text. Most leaves are strings, so it stands behind the text of every edge within.
 const QUOTE: &[u8; 2] = b"\\\"";
 /// What room a record gets beyond a quarter more than its own, bytes.
 const SPARE: usize = 1024;
-/// The root writes no name.
-const NO_NAME: u32 = PathId::ROOT.0;
-
-/// What to do with a leaf.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mode {
-    /// Not made yet.
-    #[default]
-    Unknown,
-    /// The edge's text is what is written, and so is the leaf's.
-    Verbatim,
-    /// The text, then the leaf as it is.
-    Field,
-    /// The text, then the leaf as it is unless it is an empty container.
-    Look,
-    /// The text, then the leaf as part of a JSON string.
-    Inside,
-    /// The slow road for the whole record.
-    Slow,
-}
-
-/// How empty containers are written.
-#[derive(Clone, Copy, Debug, Default)]
-struct Containers {
-    object: Empty,
-    array: Empty,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Empty {
-    /// As it is.
-    #[default]
-    Plain,
-    /// As JSON text.
-    Json,
-    /// As an empty text.
-    Joined,
-}
 
 /// What is learned of one scanner's edges for one flat shape.
 #[derive(Debug, Default)]
@@ -112,25 +54,6 @@ enum Turn {
     Compact,
     /// What was made room for it is not enough.
     Room,
-}
-
-/// The kept container a leaf is written within.
-#[derive(Clone, Copy, Debug, Default)]
-struct Within {
-    /// Names from the root to it; 0: there is none.
-    depth: u8,
-    /// Whether it is written as JSON text.
-    json: bool,
-}
-
-/// Where a path's value goes.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    within: Within,
-    /// The path whose name is written: the container's, or its own.
-    name: PathId,
-    containers: Containers,
-    slow: bool,
 }
 
 impl Fast {
@@ -452,12 +375,6 @@ impl Fast {
     }
 }
 
-impl Containers {
-    fn is_plain(self) -> bool {
-        self.object == Empty::Plain && self.array == Empty::Plain
-    }
-}
-
 fn stripped<'t>(compact: bool, text: &'t [u8], scratch: &'t mut Vec<u8>) -> &'t [u8] {
     if !compact {
         return text;
@@ -471,77 +388,4 @@ fn has_key_twice(text: &[u8]) -> bool {
     let Node::Object(members, _) = Node::read(text) else { return false };
     let mut seen = HashSet::with_capacity(members.len());
     !members.iter().all(|(key, _)| seen.insert(key))
-}
-
-/// Finds where a path's value goes, by the rules in their order, and appends the key it is written under.
-fn place(shape: &Flatten, paths: &Paths, path: PathId, key: &mut Vec<u8>) -> Place {
-    let depth = paths.depth(path);
-    let mut place =
-        Place { within: Within::default(), name: path, containers: Containers::default(), slow: false };
-    let start = key.len();
-    let mut dotted = Vec::new();
-    let mut segments = paths.segments(path).peekable();
-    let mut at = 0;
-    while let Some(segment) = segments.next() {
-        at += 1;
-        if at > 1 {
-            key.extend_from_slice(shape.separator.as_bytes());
-        }
-        match segment {
-            Segment::Key(name) => {
-                key.extend_from_slice(name);
-                if !dotted.is_empty() {
-                    dotted.push(b'.');
-                }
-                dotted.extend_from_slice(name);
-                place.slow |= may_collide(shape, name);
-            }
-            Segment::Index(index) => key.extend_from_slice(index.to_string().as_bytes()),
-        }
-        place.slow |= at > 1 && key.len() - start > shape.max_key;
-        let keeps = matches!(segment, Segment::Key(_)) && shape.keeps_json(&dotted);
-        let json = |is_array: bool| match shape.arrays {
-            _ if keeps => Some(true),
-            Arrays::Json if is_array => Some(true),
-            Arrays::Keep if is_array => Some(false),
-            _ => (at >= shape.max_depth).then_some(true),
-        };
-        match segments.peek() {
-            Some(next) => {
-                let is_array = matches!(next, Segment::Index(_));
-                place.slow |= is_array && shape.arrays == Arrays::Join && !keeps;
-                if let Some(json) = json(is_array) {
-                    match u8::try_from(at) {
-                        Ok(depth) => place.within = Within { depth, json },
-                        Err(_) => place.slow = true,
-                    }
-                    for _ in at..depth {
-                        place.name = paths.parent(place.name);
-                    }
-                    break;
-                }
-            }
-            None => {
-                let empty = |is_array| if json(is_array) == Some(true) { Empty::Json } else { Empty::Plain };
-                place.containers = Containers { object: empty(false), array: empty(true) };
-                if shape.arrays == Arrays::Join && !keeps {
-                    place.containers.array = Empty::Joined;
-                }
-            }
-        }
-    }
-    place.slow |= key.get(start..).is_some_and(|key| key.starts_with(shape.name.as_bytes()));
-    place
-}
-
-/// Whether a key with this name in it may equal a key of other names.
-fn may_collide(shape: &Flatten, name: &[u8]) -> bool {
-    let separator = shape.separator.as_bytes();
-    let of_separator =
-        |byte: Option<&u8>| separator.len() > 1 && byte.is_some_and(|byte| separator.contains(byte));
-    name.contains(&b'\\')
-        || of_separator(name.first())
-        || of_separator(name.last())
-        || memchr::memmem::find(name, separator).is_some()
-        || (shape.arrays == Arrays::Index && name.first().is_some_and(u8::is_ascii_digit))
 }
