@@ -16,6 +16,7 @@ mod run;
 mod since;
 mod state;
 mod style;
+mod test;
 mod text;
 
 use std::ffi::OsString;
@@ -97,6 +98,7 @@ enum Command {
     Rejects(rejects::Args),
     Run(run::Args),
     State(state::Args),
+    Test(test::Args),
 }
 
 /// How a command ended.
@@ -168,6 +170,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Rejects(args) => rejects::run(&args, &around),
         Command::Run(args) => run::run(&args, &around),
         Command::State(args) => state::run(&args, &around),
+        Command::Test(args) => test::run(&args, &around),
         Command::Generate(args) => generate::run(&args, &around),
     };
     around.log.finish();

@@ -7,6 +7,8 @@
 
 #[path = "cli/explain.rs"]
 mod explain;
+#[path = "cli/test.rs"]
+mod test;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};

@@ -4,7 +4,6 @@ mod find;
 mod show;
 
 use std::io::Write as _;
-use std::path::Path;
 
 use anyhow::bail;
 
@@ -13,13 +12,10 @@ use super::style::Style;
 use super::{Outcome, Surroundings};
 use crate::config::{self, Except, Resolved};
 use crate::pattern::family;
-use crate::pipeline::chain::Chain;
+use crate::pipeline::chain::{Chain, default_configuration};
 use crate::pipeline::engine::StartError;
 use crate::pipeline::explain::Explanation;
 use show::Shown;
-
-/// The chain where there is no configuration.
-const DEFAULT: &str = "[sources.none]\ntype = \"files\"\npath = \"/nonexistent/trail\"\n\n[transforms.signals]\ntype = \"signals\"\n";
 
 /// Shows what every step decides for one event, and why
 ///
@@ -49,7 +45,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, _around: &Surroundings) -> anyhow::Result<Outcome> {
     let resolved = match args.config.find() {
         Some(path) => config::read_file(&path, &config::Surroundings::system())?,
-        None => default_chain()?,
+        None => default_configuration()?,
     };
     let found = find::event(&args.event, args.id.as_deref())?;
     let families = family::shipped()?;
@@ -71,16 +67,6 @@ pub(super) fn run(args: &Args, _around: &Surroundings) -> anyhow::Result<Outcome
     let text = if args.json { format!("{:#}\n", shown.json()) } else { shown.text(Style::of_stdout()) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(Outcome::Done)
-}
-
-fn default_chain() -> anyhow::Result<Resolved> {
-    let around = config::Surroundings {
-        variable: &|_| None,
-        file: &|path| std::fs::read_to_string(path),
-        data_dir: &|| Some("/nonexistent/data".into()),
-        canonical: &Path::to_path_buf,
-    };
-    Ok(config::read_str("the default chain", DEFAULT, &around)?)
 }
 
 /// The patterns of `[protect]`, `also` and `except`, as JSON.

@@ -25,6 +25,11 @@ impl ConfigArgs {
         Ok(config::read_file(&path, &Surroundings::system())?)
     }
 
+    /// The configuration that was named.
+    pub(super) fn named(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// Finds the configuration that [`read`](ConfigArgs::read) would read; `None`: there is none.
     pub(super) fn find(&self) -> Option<PathBuf> {
         let found = || PLACES.iter().map(Path::new).find(|path| path.exists()).map(Path::to_path_buf);

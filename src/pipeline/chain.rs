@@ -1,6 +1,7 @@
 //! The chain of a pipeline without its pipeline: one record in, what becomes of it out. For `explain`, `test` and the tests
 //! here; it takes the steps of a run ([`through`](super::through)), and opens no source and no sink.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::engine::StartError;
@@ -11,7 +12,7 @@ use super::protector::Protector;
 use super::through::{Onlooker, Way, through};
 use crate::ack::DeliveryId;
 use crate::clock::Timestamp;
-use crate::config::Resolved;
+use crate::config::{self, Problems, Resolved, Surroundings};
 use crate::decode::{Limits, Marks};
 use crate::encode::{Encoder, Shape};
 use crate::pattern::compile::{MatchScratch, PatternSet};
@@ -26,6 +27,23 @@ use crate::sink::AnySink;
 use crate::sink::template::{PartitionCache, Partitions};
 use crate::source::Origin;
 use crate::transform::{Decision, Local, Transform as _};
+
+/// What holds where there is no configuration: signal families are tagged, session tokens are removed, nothing is thinned.
+const DEFAULT: &str = "[sources.none]\ntype = \"files\"\npath = \"/nonexistent/trail\"\n\n[transforms.signals]\ntype = \"signals\"\n";
+
+/// The configuration of the chain that is used where there is none.
+///
+/// # Errors
+/// None: tests read it.
+pub fn default_configuration() -> Result<Resolved, Problems> {
+    let around = Surroundings {
+        variable: &|_| None,
+        file: &|path| std::fs::read_to_string(path),
+        data_dir: &|| Some("/nonexistent/data".into()),
+        canonical: &Path::to_path_buf,
+    };
+    config::read_str("the default chain", DEFAULT, &around)
+}
 
 /// A pipeline's chain.
 pub struct Chain {

@@ -10,12 +10,17 @@ use crate::pattern::slow::matches;
 use crate::pattern::view::View;
 use crate::record::scan::ScanLimits;
 use crate::record::{Scan, Scanner, Slots};
+use crate::testing::cases::{self, Case};
 
 mod corpus;
 mod names;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("transforms/signals")
+}
+
+fn parse_cases(folder: &str, text: &str) -> Result<Vec<Case>, cases::CasesError> {
+    cases::parse(folder, text).map(|file| file.case)
 }
 
 /// Says which of a family's tags a record gets, by the plain road: patterns on a tree, then predicates.
@@ -197,18 +202,4 @@ fn null_is_written_as_a_table_in_toml() {
     let text = "name = \"x\"\ndescription = \"d.\"\nsince = \"0\"\nsource = \"s\"\nmatch = { a = [{ null = true }, \"b\"] }";
     let pattern = parse_family("x", text).unwrap().pattern;
     assert!(matches(&pattern, r#"{"a":null}"#) && !matches(&pattern, "{}"));
-}
-
-#[test]
-fn mistakes_in_cases_are_named() {
-    let case = "[[case]]\nname = \"n\"\ninput = \"{}\"\nexpect = { signals = [] }\n";
-    assert_eq!(parse_cases("x", case).unwrap().len(), 1);
-    assert!(parse_cases("x", &case.repeat(2)).unwrap_err().to_string().contains("unique"));
-    assert!(
-        parse_cases("x", &case.replace("signals = []", ""))
-            .unwrap_err()
-            .to_string()
-            .contains("`expect` is empty")
-    );
-    assert!(parse_cases("x", "[[case]]").unwrap_err().to_string().contains("missing field"));
 }
