@@ -12,6 +12,7 @@ mod generate;
 mod place;
 mod progress;
 mod rejects;
+mod replay;
 mod run;
 mod since;
 mod state;
@@ -96,6 +97,7 @@ enum Command {
     Explain(explain::Args),
     Generate(Box<generate::Args>),
     Rejects(rejects::Args),
+    Replay(replay::Args),
     Run(run::Args),
     State(state::Args),
     Test(test::Args),
@@ -168,6 +170,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Demo(args) => demo::run(&args, &around),
         Command::Explain(args) => explain::run(&args, &around),
         Command::Rejects(args) => rejects::run(&args, &around),
+        Command::Replay(args) => replay::run(&args, &around),
         Command::Run(args) => run::run(&args, &around),
         Command::State(args) => state::run(&args, &around),
         Command::Test(args) => test::run(&args, &around),

@@ -18,6 +18,7 @@ pub mod transform;
 pub mod encode;
 pub mod sink;
 pub mod pipeline;
+pub mod control;
 pub mod ack;
 pub mod state;
 pub mod clock;

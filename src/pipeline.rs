@@ -19,5 +19,6 @@ pub mod pool;
 pub mod protector;
 pub mod refused;
 pub mod rejects;
+pub mod replay;
 pub mod runner;
 pub mod through;

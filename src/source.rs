@@ -94,6 +94,19 @@ pub struct Delivery {
     /// Whether an object that ends too early may still be growing: then it is settled `Failed` with
     /// [`crate::ack::Note::Incomplete`] instead of going to rejects.
     pub growing: bool,
+    /// Where it was before, if it comes out of rejects.
+    pub again: Option<Arc<Again>>,
+}
+
+/// What is shipped again was a part of an object, and perhaps one sink is all that wants it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// The only sink it goes to; `None`: all of the pipeline's.
+    pub sink: Option<Arc<str>>,
+    /// Where its first byte stood in the object.
+    pub offset: u64,
+    /// Number and offset in the object of each record, where they are known.
+    pub records: Vec<(u64, u64)>,
 }
 
 /// Why a source cannot go on.
@@ -226,7 +239,7 @@ impl SourceConfig {
 }
 
 /// A number for a delivery, not used before in this process.
-fn new_id() -> DeliveryId {
+pub(crate) fn new_id() -> DeliveryId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     DeliveryId(NEXT.fetch_add(1, Ordering::Relaxed))
 }

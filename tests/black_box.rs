@@ -21,6 +21,8 @@ mod output;
 mod promises;
 #[path = "black_box/rejects.rs"]
 mod rejects;
+#[path = "black_box/replay.rs"]
+mod replay;
 #[path = "black_box/stops.rs"]
 mod stops;
 #[path = "black_box/surroundings.rs"]

@@ -1,7 +1,7 @@
 //! `run`: the pipelines of a configuration, until their sources end or somebody stops them.
 
 mod closing;
-mod signals;
+pub(super) mod signals;
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::progress::Progress;
 use super::text::{bytes, count};
 use super::{Outcome, Surroundings, VERSION};
 use crate::config::{Resolved, SinkConfig};
+use crate::control;
 use crate::pipeline::engine::{Engine, Options, Report, StartError, Stop};
 use crate::pipeline::line::Pipeline;
 use signals::Signal;
@@ -93,19 +94,12 @@ pub(super) fn execute(
     what: &'static str,
     around: &Surroundings,
 ) -> anyhow::Result<(Report, Option<Signal>)> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("reactor")
-        .enable_all()
-        .build()
-        .context("starting the reactor")?;
+    let runtime = reactor()?;
     let _inside = runtime.enter();
-    let engine = Engine::build(resolved, &Options { once, clock: around.clock.clone() }).map_err(
-        |error| match error {
-            StartError::Config(problems) => anyhow::Error::from(problems),
-            error @ StartError::Start(_) => anyhow::Error::from(error),
-        },
-    )?;
+    let engine = start(resolved, &Options { once, replay: false, clock: around.clock.clone() })?;
+    let control = control::server::serve(&resolved.data_dir, engine.replays().clone());
+    // A run that cannot be asked ships all the same.
+    let control = control.inspect_err(|error| tracing::warn!("`replay` must wait for its end: {error}"));
     let pipelines = engine.pipelines().to_vec();
     let bar = bar_is_welcome(resolved, once, around)
         .then(|| Progress::new(what, None, &around.console, &around.clock));
@@ -127,9 +121,28 @@ pub(super) fn execute(
         }
         anyhow::Ok((report, signals.first()))
     });
+    drop(control);
     // A thread that waits for standard input waits for ever.
     runtime.shutdown_background();
     ended
+}
+
+/// Starts the threads that wait.
+pub(super) fn reactor() -> anyhow::Result<tokio::runtime::Runtime> {
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("reactor")
+        .enable_all()
+        .build();
+    threads.context("starting the reactor")
+}
+
+/// Builds the engine.
+pub(super) fn start(resolved: &Resolved, options: &Options) -> anyhow::Result<Engine> {
+    Engine::build(resolved, options).map_err(|error| match error {
+        StartError::Config(problems) => anyhow::Error::from(problems),
+        error @ StartError::Start(_) => anyhow::Error::from(error),
+    })
 }
 
 /// Whether progress disturbs nobody: not where records are printed to the same terminal, nor in the log of a service.

@@ -15,6 +15,7 @@ use super::outcomes::Outcomes;
 use super::parts::{Parts, budget_of};
 use super::pool::Pool;
 use super::rejects::{Rejects, key::Key};
+use super::replay::{Lane, Replays};
 use super::runner::{self, Line};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Problems, Resolved};
@@ -38,6 +39,8 @@ const TIDY: Duration = Duration::from_secs(3600);
 pub struct Options {
     /// Ship what existed at start, and end.
     pub once: bool,
+    /// Read no source: ship rejects again, and end.
+    pub replay: bool,
     /// The clock.
     pub clock: Clock,
 }
@@ -99,6 +102,10 @@ pub struct Engine {
     setup: Setup,
     workers: usize,
     feeds: Vec<Arc<Feed<AnySource>>>,
+    replays: Arc<Replays>,
+    /// One for each pipeline, of what comes out of rejects.
+    again: Vec<Arc<Feed<Lane>>>,
+    replay_only: bool,
     sinks: Vec<SinkRun>,
     closed: watch::Sender<bool>,
     clock: Clock,
@@ -133,6 +140,9 @@ impl Engine {
             setup,
             workers: workers(resolved),
             feeds: Vec::new(),
+            replays: Arc::new(Replays::new(rejects.clone(), &[])),
+            again: Vec::new(),
+            replay_only: options.replay,
             sinks: Vec::new(),
             closed,
             clock: clock.clone(),
@@ -220,7 +230,15 @@ impl Engine {
                 pool.freed();
             }
         });
+        engine.replays = Arc::new(Replays::new(rejects, &engine.pipelines));
+        let again = |(pipeline, lane): &(Arc<Pipeline>, Arc<Lane>)| {
+            Feed::new(lane.clone(), pipeline.clone(), engine.pool.clone())
+        };
+        engine.again = engine.replays.lanes().iter().map(again).collect();
         for (pipeline, component) in sources {
+            if options.replay {
+                break;
+            }
             let build = crate::source::Build {
                 pipeline: &pipeline.name,
                 name: component.name.value(),
@@ -237,6 +255,11 @@ impl Engine {
     /// The pipelines, for whoever shows progress.
     pub fn pipelines(&self) -> &[Arc<Pipeline>] {
         &self.pipelines
+    }
+
+    /// Where to ask for rejects to be shipped again, while it runs.
+    pub fn replays(&self) -> &Arc<Replays> {
+        &self.replays
     }
 
     /// Bytes in flight now, and the budget.
@@ -269,6 +292,14 @@ impl Engine {
             lending.spawn(async move { lend.lend(until).await });
             settling.spawn(async move { settle.settle().await });
         }
+        let mut replaying = JoinSet::new();
+        for feed in &self.again {
+            let (lend, settle, until) = (feed.clone(), feed.clone(), ended.subscribe());
+            // Replays keep only a program alive that is there for nothing else.
+            let lending = if self.replay_only { &mut lending } else { &mut replaying };
+            lending.spawn(async move { lend.lend(until).await });
+            settling.spawn(async move { settle.settle().await });
+        }
         let mut closed = self.closed.subscribe();
         while !lending.is_empty() {
             tokio::select! {
@@ -290,15 +321,21 @@ impl Engine {
                 }
             }
         }
+        ended.send_replace(true);
+        while replaying.join_next().await.is_some() {}
+        self.replays.stop();
         self.pool.end_streams();
         report.closed = *self.closed.borrow();
         let asked = *stop.borrow() != Stop::No;
         let drain = async {
-            for feed in &self.feeds {
-                feed.hurry();
-            }
+            self.feeds.iter().for_each(|feed| feed.hurry());
+            self.again.iter().for_each(|feed| feed.hurry());
             self.pool.drain();
-            while self.feeds.iter().any(|feed| feed.on_loan() > 0) && report.errors.is_empty() {
+            let on_loan = || {
+                let again = self.again.iter().map(|feed| feed.on_loan()).sum::<usize>();
+                again + self.feeds.iter().map(|feed| feed.on_loan()).sum::<usize>()
+            };
+            while on_loan() > 0 && report.errors.is_empty() {
                 match settling.join_next().await {
                     Some(Ok(Ok(()))) => {}
                     Some(Ok(Err(message))) => report.errors.push(message),
@@ -326,6 +363,7 @@ impl Engine {
             () = tokio::time::sleep(deadline), if asked || *self.closed.borrow() => false,
         };
         report.drained = drained;
+        self.replays.end(drained).await;
         self.pool.abandon();
         ticker.abort();
         runners.abort_all();

@@ -1,6 +1,7 @@
 //! One delivery on its way through a worker: opened, decoded window by window, its records transformed, routed and
 //! encoded. Parked at a record boundary when there is no memory, and then continued by any worker.
 
+mod again;
 mod needs;
 mod offer;
 mod open;
@@ -79,6 +80,7 @@ pub struct Job {
     ack: Option<Ack>,
     origin: crate::source::Origin,
     growing: bool,
+    again: again::Place,
     stored: Stored,
     decode: Decode,
     buffer: Buffer,
@@ -130,6 +132,7 @@ impl Job {
             ack: Some(ack),
             origin: delivery.origin,
             growing: delivery.growing,
+            again: again::Place::new(delivery.again, &pipeline),
             stored: Stored::Unopened(delivery.body),
             buffer: Buffer::default(),
             permit: None,
@@ -279,6 +282,7 @@ impl Job {
             match self.decode.next(&mut hands.scanner, buffer) {
                 Item::Record { span, number } => {
                     self.books.read += 1;
+                    let number = self.again.number(number);
                     if (span.end - span.start) as usize > LARGE_RECORD {
                         self.pending = Some((span, number));
                         self.room_for(span, hands)?;
@@ -300,7 +304,7 @@ impl Job {
                         self.books.read += 1;
                         self.books.rejected += 1;
                     }
-                    self.refused.damage(&damage, bytes.of(buffer), more);
+                    self.refused.damage(&self.again.damage(damage), bytes.of(buffer), more);
                     self.store_refused(false);
                 }
                 Item::WindowEnd => return Ok(true),
@@ -380,7 +384,7 @@ impl Job {
             Some((at, decision)) => {
                 self.books.decided(*at, decision);
                 if let Decision::Reject(reason) = decision {
-                    let (stage, offset) = (&pipeline.steps[*at].name, self.decode.offset(span));
+                    let (stage, offset) = (&pipeline.steps[*at].name, self.offset(span, number));
                     self.refused.record(stage, None, reason, &record, pipeline.token, offset, number);
                 }
             }

@@ -301,7 +301,7 @@ impl Files {
             let size = mark.facts.size;
             let check = Arc::new(move |file: &File| mark.check(file));
             let body = Body::File { path, size, check };
-            Delivery { id: DeliveryId(id), identity, origin, body, deadline: None, growing }
+            Delivery { id: DeliveryId(id), identity, origin, body, deadline: None, growing, again: None }
         };
         ids.into_iter().zip(lent).map(delivery).collect()
     }
@@ -314,6 +314,7 @@ impl Files {
             body: Body::Stream(Box::new(std::io::stdin())),
             deadline: None,
             growing: false,
+            again: None,
         }
     }
 

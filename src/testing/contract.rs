@@ -323,6 +323,7 @@ mod tests {
                     body: Body::Bytes(bytes::Bytes::new()),
                     deadline: None,
                     growing: false,
+                    again: None,
                 });
             }
             Ok(if lent.is_empty() { None } else { Some(lent) })

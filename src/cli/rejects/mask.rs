@@ -35,7 +35,7 @@ fn redact(value: &mut Value) -> bool {
             }
             redact(value) || is_token || found
         }),
-        Value::Array(values) => values.iter_mut().fold(false, |found, value| redact(value) || found),
+        Value::Array(values) => values.iter_mut().map(redact).filter(|found| *found).count() > 0,
         _ => false,
     }
 }

@@ -19,7 +19,7 @@ pub(in crate::cli) enum Signal {
 
 /// The signals that came so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Signals(Arc<OnceLock<Signal>>);
+pub(in crate::cli) struct Signals(Arc<OnceLock<Signal>>);
 
 impl Signals {
     /// The first signal.
@@ -32,7 +32,7 @@ impl Signals {
 ///
 /// # Errors
 /// The system does not let us listen.
-pub(super) fn watch(stop: Arc<watch::Sender<Stop>>) -> io::Result<Signals> {
+pub(in crate::cli) fn watch(stop: Arc<watch::Sender<Stop>>) -> io::Result<Signals> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let signals = Signals::default();
     let told = signals.clone();

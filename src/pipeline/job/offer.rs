@@ -31,7 +31,7 @@ impl Job {
     ) {
         let mut anywhere = false;
         for (sink, line) in pipeline.sinks.iter().enumerate() {
-            if line.route.is_some_and(|bit| routed >> bit & 1 == 0) {
+            if self.again.leaves_out(sink) || line.route.is_some_and(|bit| routed >> bit & 1 == 0) {
                 self.books.sink(sink).not_matched += 1;
                 continue;
             }
@@ -55,7 +55,7 @@ impl Job {
                         self.end_share(line, place);
                         place.ordinal += 1;
                         self.books.sink(sink).rejected += 1;
-                        let offset = self.decode.offset(record.span);
+                        let offset = self.offset(record.span, number);
                         self.refused.record(
                             "sink",
                             Some(&line.name),
