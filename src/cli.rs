@@ -5,6 +5,7 @@
 
 mod cat;
 mod check;
+mod completions;
 mod console;
 mod demo;
 mod explain;
@@ -93,9 +94,11 @@ enum LogFormat {
 enum Command {
     Cat(cat::Args),
     Check(check::Args),
+    Completions(completions::Completions),
     Demo(demo::Args),
     Explain(explain::Args),
     Generate(Box<generate::Args>),
+    Man(completions::Man),
     Rejects(rejects::Args),
     Replay(replay::Args),
     Run(run::Args),
@@ -167,6 +170,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
     let outcome = match args.command {
         Command::Cat(args) => cat::run(&args, &around),
         Command::Check(args) => check::run(&args, &around),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
         Command::Demo(args) => demo::run(&args, &around),
         Command::Explain(args) => explain::run(&args, &around),
         Command::Rejects(args) => rejects::run(&args, &around),

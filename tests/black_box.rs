@@ -23,6 +23,8 @@ mod promises;
 mod rejects;
 #[path = "black_box/replay.rs"]
 mod replay;
+#[path = "black_box/state.rs"]
+mod state;
 #[path = "black_box/stops.rs"]
 mod stops;
 #[path = "black_box/surroundings.rs"]

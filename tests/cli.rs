@@ -458,3 +458,85 @@ fn run_once_ends_with_3_where_something_was_rejected_and_with_1_where_something_
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("it may still be growing"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn cat_chooses_by_event_time_and_prints_chosen_fields() {
+    let here = tempfile::tempdir().unwrap();
+    let line = |id: u32, time: &str| {
+        format!(
+            r#"{{"eventVersion":"1.08","eventID":"{id}","eventTime":"{time}","userIdentity":{{"arn":"a{id}","type":"Root"}}}}"#
+        )
+    };
+    let old = line(1, "2026-01-15T10:00:00Z");
+    let new = line(2, "2026-01-16T10:00:00Z");
+    let none = r#"{"eventVersion":"1.08","eventID":"3"}"#;
+    fs::write(here.path().join("a.ndjson"), format!("{old}\n{new}\n{none}\n")).unwrap();
+    let since = run(here.path(), &["cat", "a.ndjson", "--since", "2026-01-16"]);
+    assert_eq!(text(&since.stdout), format!("{new}\n{none}\n"));
+    let ago = run(
+        here.path(),
+        &["cat", "a.ndjson", "--since", "1000 weeks", "--fields", "userIdentity.arn,eventID"],
+    );
+    assert_eq!(
+        text(&ago.stdout),
+        "{\"userIdentity\":{\"arn\":\"a1\"},\"eventID\":\"1\"}\n{\"userIdentity\":{\"arn\":\"a2\"},\"eventID\":\"2\"}\n{\"eventID\":\"3\"}\n"
+    );
+    for wrong in [["--since", "then"], ["--fields", "a..b"]] {
+        let output = run(here.path(), &[&["cat", "a.ndjson"][..], &wrong].concat());
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn completions_and_man_pages_know_every_command() {
+    let here = tempfile::tempdir().unwrap();
+    let help = text(&run(here.path(), &["--help"]).stdout);
+    let names: Vec<String> = commands(&help).into_iter().map(str::to_owned).collect();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = run(here.path(), &["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        let told = text(&output.stdout);
+        for name in &names {
+            assert!(told.contains(name), "{shell}: {name}");
+        }
+    }
+    let main = text(&run(here.path(), &["man"]).stdout);
+    assert!(
+        main.starts_with(".ie") && main.contains(".TH trailship 1") && main.contains("Exit codes"),
+        "{main}"
+    );
+    assert_eq!(run(here.path(), &["man", "--out", "pages"]).status.code(), Some(0));
+    for name in names {
+        let page = fs::read_to_string(here.path().join(format!("pages/trailship-{name}.1"))).unwrap();
+        assert!(page.contains("Example"), "{name}");
+    }
+    assert!(here.path().join("pages/trailship-rejects-show.1").exists());
+}
+
+#[test]
+fn mistakes_with_rejects_and_state_are_told() {
+    let here = tempfile::tempdir().unwrap();
+    configure(here.path(), "");
+    fs::create_dir(here.path().join("trail")).unwrap();
+    let mut told = String::new();
+    let mut tell = |arguments: &[&str], code: i32| {
+        let output = run(here.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+        told.push_str(&format!("$ trailship {}\n{}\n", arguments.join(" "), text(&output.stderr)));
+    };
+    tell(&["rejects", "ls"], 1);
+    run(here.path(), &["run", "--once"]);
+    tell(&["rejects", "show", "17"], 1);
+    tell(&["rejects", "rm"], 2);
+    tell(&["rejects", "rm", "17"], 1);
+    tell(&["rejects", "rm", "17", "--sink", "archive"], 2);
+    tell(&["rejects", "ls", "--since", "yesterday"], 2);
+    tell(&["replay"], 2);
+    tell(&["replay", "17"], 1);
+    tell(&["replay", "--all"], 0);
+    tell(&["state", "show", "main"], 2);
+    tell(&["state", "rm", "main/trail"], 1);
+    fs::write(here.path().join("state/rejects.key"), "short").unwrap();
+    tell(&["rejects", "ls"], 1);
+    golden("rejects.txt", here.path(), &told);
+}

@@ -1,5 +1,6 @@
 //! `cat`: the records of files as NDJSON, without configuration or state.
 
+mod fields;
 pub(super) mod whereabouts;
 
 use std::fs::File;
@@ -8,16 +9,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::progress::Progress;
+use super::since::Since;
+use super::style::Style;
 use super::text::{bytes, count};
 use super::{Outcome, Surroundings, Wrong};
+use crate::clock::Timestamp;
 use crate::decode::{Buffer, Decode, Input, Item, Limits, Space, Tools};
 use crate::encode::{Encoder, Nested, Shape};
 use crate::pattern::compile::{MatchScratch, PatternSet};
 use crate::pattern::{Pattern, View};
+use crate::record::identity::{IdentitySlots, ObjectFacts};
 use crate::record::overlay::Overlay;
 use crate::record::scan::ScanLimits;
 use crate::record::{Identity, Kind, Record, Scanner, SlotId, Slots, Span, protect::Protection};
 use crate::telemetry::{escaped, escaped_json};
+use fields::Fields;
 
 /// Where some records hold a live credential.
 const TOKEN: &str = "responseElements.credentials.sessionToken";
@@ -32,12 +38,13 @@ const SHOWN: u64 = 20;
 ///
 /// gzip, zstd or plain; log files, arrays, NDJSON, EventBridge events, subscription payloads: told apart by content.
 /// A record is printed as it was written, but for session tokens, which are live credentials: REDACTED stands in their
-/// place. What is damaged is told on standard error, with its address, and the exit code is 3.
+/// place. On a terminal, a line for people; `--json` prints records there, too. What is damaged is told on standard error, with its address, and the exit code is 3.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   trailship cat trail/ --match '{\"eventName\": [\"ConsoleLogin\"]}'
-  trailship cat 'trail/**/us-east-1/**/*.json.gz' --limit 10
+  trailship cat 'trail/**/us-east-1/**/*.json.gz' --since 1h --limit 10
+  trailship cat trail/ --fields eventTime,eventName,userIdentity.arn
   aws s3 cp s3://bucket/key.json.gz - | trailship cat -")]
 pub(super) struct Args {
     /// A file, a directory with everything below it, a glob, or - for standard input
@@ -46,6 +53,15 @@ pub(super) struct Args {
     /// Only records that match this EventBridge event pattern, as JSON
     #[arg(short, long, value_name = "PATTERN")]
     r#match: Option<String>,
+    /// Only records of events since: a duration (1h) or a time (2026-01-15T10:00:00Z); what has no time is printed
+    #[arg(short, long, value_name = "WHEN")]
+    since: Option<Since>,
+    /// Only these fields, as dotted paths
+    #[arg(short, long, value_name = "A,B.C")]
+    fields: Option<Fields>,
+    /// Records as JSON, also on a terminal
+    #[arg(long)]
+    json: bool,
     /// Stop after this many records
     #[arg(short = 'n', long, value_name = "NUMBER")]
     limit: Option<u64>,
@@ -59,11 +75,16 @@ pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome>
         None => None,
     };
     let token = slots.want(TOKEN);
+    let since = args.since.map(|since| (IdentitySlots::want(&mut slots), since.time(around.clock.now())));
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
     let mut cat = Cat {
         around,
         selected,
+        since,
+        fields: args.fields.clone(),
+        pretty: terminal && !args.json && args.fields.is_none(),
+        style: Style::of_stdout(),
         token,
         scanner: Scanner::new(Arc::new(slots), ScanLimits::default()),
         encoder: Encoder::new(Arc::new(Shape::Nested(Nested::default()))),
@@ -105,6 +126,12 @@ fn is_regular_file(stdout: &io::Stdout) -> bool {
 struct Cat<'s> {
     around: &'s Surroundings,
     selected: Option<PatternSet>,
+    /// Where an event's time stands, and the oldest that is printed.
+    since: Option<(IdentitySlots, Timestamp)>,
+    fields: Option<Fields>,
+    /// Whether a record is a line for people.
+    pretty: bool,
+    style: Style,
     token: SlotId,
     scanner: Scanner,
     encoder: Encoder,
@@ -248,6 +275,12 @@ impl Cat<'_> {
                 return Ok(());
             }
         }
+        if let Some((slots, since)) = &self.since {
+            let identity = slots.read(&self.scanner, &self.buffer, span, &ObjectFacts::default());
+            if identity.time.is_some_and(|time| time < since.seconds()) {
+                return Ok(());
+            }
+        }
         self.overlay.clear();
         for position in self.scanner.hits(self.token) {
             let leaf = self.scanner.leaves().get(position as usize);
@@ -270,13 +303,20 @@ impl Cat<'_> {
         self.encoder.encode(&record, &mut self.line);
         self.line.push(b'\n');
         self.left -= 1;
-        if self.terminal {
-            let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-            let line = String::from_utf8_lossy(line);
-            self.out.write_all(escaped_json(&line).as_bytes())?;
-            return self.out.write_all(b"\n");
+        if !self.terminal && self.fields.is_none() {
+            return self.out.write_all(&self.line);
         }
-        self.out.write_all(&self.line)
+        let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+        let line = String::from_utf8_lossy(line);
+        if self.pretty {
+            return writeln!(self.out, "{}", fields::line(&line, self.style));
+        }
+        let line = match &self.fields {
+            Some(fields) => fields.of(&line).into(),
+            None => line,
+        };
+        let line = if self.terminal { escaped_json(&line) } else { line };
+        writeln!(self.out, "{line}")
     }
 
     fn at(&mut self, more: u64) {

@@ -1,5 +1,8 @@
 //! `state`: what is remembered from run to run.
 
+mod change;
+mod cursor;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -14,12 +17,14 @@ use crate::clock::Timestamp;
 use crate::source::files;
 use crate::state::Store;
 use crate::telemetry::escaped;
+use cursor::Name;
 
-/// Shows what is remembered from run to run
+/// Shows what is remembered from run to run, and changes it
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  trailship state ls -c trailship.toml")]
+Examples:
+  trailship state ls -c trailship.toml
+  trailship state rename main/trail siem/trail")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -28,6 +33,9 @@ pub(super) struct Args {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     Ls(Ls),
+    Show(Show),
+    Rm(Rm),
+    Rename(Rename),
 }
 
 /// Lists what each source has shipped
@@ -43,10 +51,67 @@ struct Ls {
     place: DataDirArgs,
 }
 
+/// Shows what is remembered of one source
+///
+/// Works beside a `run`, and shows what that one has committed. Nothing is changed.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  trailship state show main/trail
+  trailship state show main/trail --entries | head")]
+struct Show {
+    /// The pipeline and the source, as `state ls` names them
+    #[arg(value_name = "PIPELINE/SOURCE")]
+    name: Name,
+    #[command(flatten)]
+    place: DataDirArgs,
+    /// Also each file that was shipped, as JSON: device, inode, size, and when it was written
+    #[arg(long)]
+    entries: bool,
+}
+
+/// Forgets a source: the next run ships everything that is there again
+///
+/// Wants the `run` stopped, and says its process otherwise.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  trailship state rm main/trail")]
+struct Rm {
+    /// The pipeline and the source, as `state ls` names them
+    #[arg(value_name = "PIPELINE/SOURCE")]
+    name: Name,
+    #[command(flatten)]
+    place: DataDirArgs,
+}
+
+/// Goes on under another name: for a pipeline or source that has a new name in the configuration
+///
+/// Wants the `run` stopped, and says its process otherwise. Nothing that is remembered under the new name is written over.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  trailship state rename main/trail siem/trail")]
+struct Rename {
+    /// The pipeline and the source as they were
+    #[arg(value_name = "OLD")]
+    from: Name,
+    /// As they are now
+    #[arg(value_name = "NEW")]
+    to: Name,
+    #[command(flatten)]
+    place: DataDirArgs,
+}
+
 /// Runs the command.
 pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome> {
-    let Command::Ls(ls) = &args.command;
-    io::stdout().lock().write_all(list(&ls.place.read()?, around)?.as_bytes())?;
+    let text = match &args.command {
+        Command::Ls(ls) => list(&ls.place.read()?, around)?,
+        Command::Show(show) => cursor::show(&show.place.read()?, &show.name, show.entries, around)?,
+        Command::Rm(rm) => change::remove(&rm.place.read()?, &rm.name, around)?,
+        Command::Rename(rename) => change::rename(&rename.place.read()?, &rename.from, &rename.to, around)?,
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
     Ok(Outcome::Done)
 }
 
@@ -87,6 +152,9 @@ fn list(data_dir: &Path, around: &Surroundings) -> anyhow::Result<String> {
             }
         }
     }
+    // What was forgotten leaves an empty space behind.
+    cursors.retain(|_, cursor| cursor.files + cursor.lent > 0);
+    others.retain(|(_, entries)| *entries > 0);
     Ok(table(&cursors, &others))
 }
 
