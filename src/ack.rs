@@ -48,6 +48,8 @@ pub enum Note {
     Incomplete,
     /// The object was not what had been lent (replaced, shrunk, gone), in words.
     Changed(String),
+    /// It cannot be fetched for a reason of its own, in words: it counts towards [`crate::source::MOST_FAILURES`].
+    Object(String),
     /// Anything else worth a log line.
     Why(String),
 }

@@ -21,6 +21,7 @@ pub use at::{At, OneOrMany};
 pub use matching::{Match, PathSegment, Patterns};
 pub use problem::{Document, Problem, Problems, Severity};
 pub use resolve::{Component, Pipeline, PipelineSink, Resolved, Shape};
+pub(crate) use value::read_from_text;
 pub use value::{ByteSize, Duration, Secret, ValueError};
 
 use crate::{sink, source, transform};
@@ -151,15 +152,18 @@ pub(crate) trait Kind: Sized {
 pub enum SourceConfig {
     /// `files`
     Files(source::files::Config),
+    /// `s3`
+    S3(Box<source::s3::Config>),
 }
 
 impl Kind for SourceConfig {
     const PLACE: &'static str = "source";
-    const TYPES: &'static [&'static str] = &["files"];
+    const TYPES: &'static [&'static str] = &["files", "s3"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
             "files" => part.into().map(Self::Files),
+            "s3" => part.into().map(|config| Self::S3(Box::new(config))),
             _ => Read::Nothing,
         }
     }
@@ -167,6 +171,7 @@ impl Kind for SourceConfig {
     fn schema(kind: &str, generator: &mut SchemaGenerator) -> Schema {
         match kind {
             "files" => source::files::Config::json_schema(generator),
+            "s3" => source::s3::Config::json_schema(generator),
             _ => Schema::default(),
         }
     }
@@ -304,6 +309,7 @@ impl SourceConfig {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Files(_) => "files",
+            Self::S3(_) => "s3",
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod sink;
 pub mod pipeline;
 pub mod control;
 pub mod ack;
+pub mod aws;
 pub mod state;
 pub mod clock;
 pub mod telemetry;

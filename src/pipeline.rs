@@ -6,6 +6,7 @@ pub mod chain;
 pub mod engine;
 pub mod explain;
 pub mod feed;
+pub mod fetch;
 pub mod hands;
 pub mod job;
 pub mod line;

@@ -6,6 +6,7 @@
 
 pub mod files;
 pub mod layout;
+pub mod s3;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 use crate::ack::{DeliveryId, Settled};
 use crate::clock::{Clock, Timestamp};
@@ -55,6 +57,34 @@ pub enum Body {
     Bytes(Bytes),
     /// Read piece by piece; may block, so it gets a thread of its own (stdin, objects too large to hold).
     Stream(Box<dyn std::io::Read + Send>),
+    /// Somewhere else: fetched before a worker begins.
+    Remote(Arc<dyn Remote>),
+}
+
+/// An object that has to be fetched.
+pub trait Remote: Send + Sync {
+    /// Its size as listed, bytes.
+    fn size(&self) -> u64;
+
+    /// Asks for its bytes from an offset on.
+    fn open(&self, from: u64) -> BoxFuture<'_, Result<Box<dyn Pieces>, FetchError>>;
+}
+
+/// The bytes of an object, in pieces.
+pub trait Pieces: Send {
+    /// The next piece; `None`: there are no more.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, FetchError>>;
+}
+
+/// Why an object could not be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// Ask again: the network, the service or the permissions to all of it. In words, with the address.
+    #[error("{0}")]
+    Retry(String),
+    /// A reason of this object's own (gone, archived, replaced). In words.
+    #[error("{0}")]
+    Object(String),
 }
 
 impl Body {
@@ -64,6 +94,7 @@ impl Body {
             Body::File { size, .. } => *size,
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::Stream(_) => 0,
+            Body::Remote(remote) => remote.size(),
         }
     }
 }
@@ -74,6 +105,7 @@ impl std::fmt::Debug for Body {
             Body::File { path, size, .. } => write!(formatter, "File({}, {size} bytes)", path.display()),
             Body::Bytes(bytes) => write!(formatter, "Bytes({})", bytes.len()),
             Body::Stream(_) => formatter.write_str("Stream"),
+            Body::Remote(remote) => write!(formatter, "Remote({} bytes)", remote.size()),
         }
     }
 }
@@ -91,6 +123,8 @@ pub struct Delivery {
     pub body: Body,
     /// Given back when this passes.
     pub deadline: Option<Timestamp>,
+    /// How often it was lent before and failed for a reason of its own. At [`MOST_FAILURES`] it goes to rejects.
+    pub failures: u32,
     /// Whether an object that ends too early may still be growing: then it is settled `Failed` with
     /// [`crate::ack::Note::Incomplete`] instead of going to rejects.
     pub growing: bool,
@@ -108,6 +142,9 @@ pub struct Again {
     /// Number and offset in the object of each record, where they are known.
     pub records: Vec<(u64, u64)>,
 }
+
+/// How often an object may fail for a reason of its own before it goes to rejects. Restarts and sinks never count.
+pub const MOST_FAILURES: u32 = 3;
 
 /// Why a source cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +209,9 @@ pub struct BuildError(pub String);
 /// A source of any type.
 pub enum AnySource {
     /// `files`
-    Files(files::Files),
+    Files(Box<files::Files>),
+    /// `s3`
+    S3(Box<s3::S3>),
 }
 
 impl AnySource {
@@ -182,7 +221,8 @@ impl AnySource {
     /// Its progress cannot be read, or the settings cannot work.
     pub fn build(config: &SourceConfig, build: &Build<'_>) -> Result<AnySource, BuildError> {
         match config {
-            SourceConfig::Files(config) => files::Files::build(config, build).map(AnySource::Files),
+            SourceConfig::Files(config) => files::Files::build(config, build).map(Box::new).map(AnySource::Files),
+            SourceConfig::S3(config) => s3::S3::build(config, build).map(Box::new).map(AnySource::S3),
         }
     }
 }
@@ -191,40 +231,51 @@ impl Source for AnySource {
     async fn next(&self, most: usize) -> Result<Option<Vec<Delivery>>, SourceError> {
         match self {
             AnySource::Files(files) => files.next(most).await,
+            AnySource::S3(s3) => s3.next(most).await,
         }
     }
 
     async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
         match self {
             AnySource::Files(files) => files.settle(settled).await,
+            AnySource::S3(s3) => s3.settle(settled).await,
         }
     }
 
     async fn extend(&self, id: DeliveryId, by: Duration) -> Result<(), SourceError> {
         match self {
             AnySource::Files(files) => files.extend(id, by).await,
+            AnySource::S3(s3) => s3.extend(id, by).await,
         }
     }
 
     fn trouble(&self) -> Option<String> {
         match self {
             AnySource::Files(files) => files.trouble(),
+            AnySource::S3(s3) => s3.trouble(),
         }
     }
 
     fn unsettled(&self) -> Vec<String> {
         match self {
             AnySource::Files(files) => files.unsettled(),
+            AnySource::S3(s3) => s3.unsettled(),
         }
     }
 }
 
 impl SourceConfig {
+    /// How much one object may be or hold, as configured.
+    pub fn object_limits(&self) -> &files::Limits {
+        match self {
+            SourceConfig::Files(config) => &config.limits,
+            SourceConfig::S3(config) => &config.limits,
+        }
+    }
+
     /// Returns how much one object may be or hold.
     pub fn limits(&self) -> Limits {
-        let limits = match self {
-            SourceConfig::Files(config) => &config.limits,
-        };
+        let limits = self.object_limits();
         let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         Limits {
             object: limits.object.get(),

@@ -371,8 +371,9 @@ fn check_pipelines(raw: &Raw, plans: &[Plan], problems: &mut Vec<Problem>) {
 /// Returns the largest window that the sources of a pipeline can make, in bytes.
 fn largest_window(raw: &Raw, plan: &Plan) -> u64 {
     let sources = plan.sources.iter().filter_map(|index| raw.sources.get(*index)?.config.whole());
-    let largest = |SourceConfig::Files(config): &SourceConfig| {
-        config.limits.record.get().min(config.limits.object.get())
+    let largest = |config: &SourceConfig| {
+        let limits = config.object_limits();
+        limits.record.get().min(limits.object.get())
     };
     sources.map(largest).fold(WINDOW, u64::max)
 }

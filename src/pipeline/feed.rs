@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 
+use super::fetch::Fetcher;
 use super::job::Job;
 use super::line::Pipeline;
 use super::loans::Loans;
@@ -73,6 +74,7 @@ pub struct Feed<S> {
     source: Arc<S>,
     pipeline: Arc<Pipeline>,
     pool: Arc<Pool>,
+    fetcher: Arc<Fetcher>,
     on_loan: AtomicUsize,
     returned: Notify,
     desk: Arc<Desk>,
@@ -90,6 +92,7 @@ impl<S: Source + 'static> Feed<S> {
         let desk = Arc::new(Desk { pipeline: pipeline.clone(), to });
         Arc::new(Feed {
             source,
+            fetcher: Fetcher::new(pipeline.clone(), pool.clone()),
             pipeline,
             pool,
             on_loan: AtomicUsize::new(0),
@@ -135,7 +138,13 @@ impl<S: Source + 'static> Feed<S> {
                             Job::new(self.pipeline.clone(), delivery, ack)
                         })
                         .collect();
-                    let (streams, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_stream);
+                    let (streams, mut jobs): (Vec<Job>, Vec<Job>) =
+                        jobs.into_iter().partition(Job::is_stream);
+                    for job in jobs.extract_if(.., |job| job.remote().is_some()) {
+                        if let Some(remote) = job.remote() {
+                            self.fetcher.push(job, remote);
+                        }
+                    }
                     self.pool.push(self.pipeline.number, jobs);
                     for stream in streams {
                         self.pool

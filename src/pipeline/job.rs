@@ -2,6 +2,7 @@
 //! encoded. Parked at a record boundary when there is no memory, and then continued by any worker.
 
 mod again;
+mod fetched;
 mod needs;
 mod offer;
 mod open;
@@ -30,9 +31,9 @@ use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
 use crate::source::{Body, Delivery};
 use crate::transform::Decision;
-use needs::{LARGE_RECORD, READ_WHOLE, large_record_needs};
+use needs::{LARGE_RECORD, large_record_needs};
 
-pub use needs::{largest_payload, reserve};
+pub use needs::{READ_WHOLE, largest_payload, reserve};
 
 /// How a run of a job ended.
 pub enum Ran {
@@ -44,8 +45,16 @@ pub enum Ran {
 
 enum Stored {
     Unopened(Body),
-    Whole { bytes: Held, check: Option<(File, Check)> },
-    Steps { from: Box<dyn Read + Send>, check: Option<(File, Check)> },
+    Whole {
+        bytes: Held,
+        check: Option<(File, Check)>,
+    },
+    Steps {
+        from: Box<dyn Read + Send>,
+        check: Option<(File, Check)>,
+    },
+    /// It cannot be had, and why.
+    Unfetched(String),
 }
 
 type Check = Arc<dyn Fn(&File) -> Result<(), String> + Send + Sync>;
@@ -60,7 +69,7 @@ impl Stored {
         match self {
             Stored::Whole { bytes, .. } => Input::Whole(bytes.bytes()),
             Stored::Steps { from, .. } => Input::Read(from),
-            Stored::Unopened(_) => Input::Whole(&[]),
+            Stored::Unopened(_) | Stored::Unfetched(_) => Input::Whole(&[]),
         }
     }
 }
@@ -81,6 +90,9 @@ pub struct Job {
     origin: crate::source::Origin,
     growing: bool,
     again: again::Place,
+    /// How often it was lent before and could not be had.
+    failures: u32,
+    ahead: Option<tokio::sync::OwnedSemaphorePermit>,
     stored: Stored,
     decode: Decode,
     buffer: Buffer,
@@ -133,6 +145,8 @@ impl Job {
             origin: delivery.origin,
             growing: delivery.growing,
             again: again::Place::new(delivery.again, &pipeline),
+            failures: delivery.failures,
+            ahead: None,
             stored: Stored::Unopened(delivery.body),
             buffer: Buffer::default(),
             permit: None,
@@ -193,6 +207,9 @@ impl Job {
     }
 
     fn go(&mut self, hands: &mut Hands) -> Result<(), Halt> {
+        if self.unfetched()? {
+            return Ok(());
+        }
         self.open(hands)?;
         loop {
             if !self.in_window {

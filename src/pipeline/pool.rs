@@ -63,9 +63,18 @@ impl Pool {
     /// No thread could be started; the delivery fails.
     pub fn push_stream(self: &Arc<Self>, mut job: Job) -> io::Result<()> {
         let end = job.pipe()?;
+        self.push_alone(job)?;
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).extend(end);
+        Ok(())
+    }
+
+    /// Works on a job whose bytes come piece by piece, on a thread of its own.
+    ///
+    /// # Errors
+    /// No thread could be started; the delivery fails.
+    pub fn push_alone(self: &Arc<Self>, job: Job) -> io::Result<()> {
         let pool = self.clone();
         std::thread::Builder::new().name("stream-worker".into()).spawn(move || pool.work_alone(job))?;
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner).extend(end);
         Ok(())
     }
 

@@ -301,7 +301,16 @@ impl Files {
             let size = mark.facts.size;
             let check = Arc::new(move |file: &File| mark.check(file));
             let body = Body::File { path, size, check };
-            Delivery { id: DeliveryId(id), identity, origin, body, deadline: None, growing, again: None }
+            Delivery {
+                id: DeliveryId(id),
+                identity,
+                origin,
+                body,
+                deadline: None,
+                failures: 0,
+                growing,
+                again: None,
+            }
         };
         ids.into_iter().zip(lent).map(delivery).collect()
     }
@@ -313,6 +322,7 @@ impl Files {
             origin: Origin { address: "-".into(), ..Origin::default() },
             body: Body::Stream(Box::new(std::io::stdin())),
             deadline: None,
+            failures: 0,
             growing: false,
             again: None,
         }

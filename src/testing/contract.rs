@@ -322,6 +322,7 @@ mod tests {
                     origin: Origin { address: object.to_string().into(), ..Origin::default() },
                     body: Body::Bytes(bytes::Bytes::new()),
                     deadline: None,
+                    failures: 0,
                     growing: false,
                     again: None,
                 });

@@ -5,8 +5,9 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 10] = [
+pub(super) const SHOWN: [(&str, &str, &str); 11] = [
     ("sources", "trail", "files"),
+    ("sources", "bucket", "s3"),
     ("transforms", "accounts", "account_tags"),
     ("transforms", "environment", "environment"),
     ("transforms", "signals", "signals"),
@@ -18,9 +19,13 @@ pub(super) const SHOWN: [(&str, &str, &str); 10] = [
     ("sinks", "archive", "file"),
 ];
 
+/// Components that stand there as comments: the example runs as it is.
+const ASIDE: [&str; 1] = ["bucket"];
+
 /// Settings that the example states, as TOML.
-const STATED: [(&str, &str); 9] = [
+const STATED: [(&str, &str); 10] = [
     ("sources.trail.path", r#""./trail""#),
+    ("sources.bucket.bucket", r#""acme-org-trail""#),
     ("transforms.accounts.file", r#""accounts.csv""#),
     ("transforms.accounts.tags", r#"["owner", "cost_center"]"#),
     ("transforms.environment.default", r#""unknown""#),
@@ -32,7 +37,23 @@ const STATED: [(&str, &str); 9] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 19] = [
+const POSSIBLE: [(&str, &str); 35] = [
+    ("sources.bucket.prefix", r#""landing/zone""#),
+    ("sources.bucket.since", r#""1h""#),
+    ("sources.bucket.until", r#""2026-01-31""#),
+    ("sources.bucket.max_list_per_hour", "10000"),
+    ("sources.bucket.owner", r#""123456789012""#),
+    ("sources.bucket.accounts.include", r#"["123456789012"]"#),
+    ("sources.bucket.accounts.exclude", r#"["210987654321"]"#),
+    ("sources.bucket.regions.include", r#"["eu-west-1", "us-east-1"]"#),
+    ("sources.bucket.regions.exclude", r#"["ap-south-1"]"#),
+    ("sources.bucket.kinds.include", r#"["CloudTrail"]"#),
+    ("sources.bucket.kinds.exclude", r#"["CloudTrail-Insight"]"#),
+    ("sources.bucket.aws.region", r#""eu-west-1""#),
+    ("sources.bucket.aws.profile", r#""audit""#),
+    ("sources.bucket.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
+    ("sources.bucket.aws.external_id", r#""acme""#),
+    ("sources.bucket.aws.endpoint", r#""https://bucket.vpce-0123.s3.eu-west-1.vpce.amazonaws.com""#),
     ("data_dir", r#""/var/lib/trailship""#),
     ("workers", "4"),
     ("protect.also", r#"[{ eventSource = ["s3.amazonaws.com"], eventName = ["GetObject"] }]"#),
@@ -99,12 +120,20 @@ pub fn example() -> String {
     let mut page = Page { text: HEAD.to_owned(), definitions: generator.take_definitions(true) };
     page.table("", &globals);
     for (path, kind, schema) in components {
+        let start = page.text.len();
         page.text.push('\n');
         page.words(schema.get("description"));
         page.text.push_str(&format!("[{path}]\ntype = \"{kind}\"\n"));
         page.table(&path, &schema);
         if let Some((_, below)) = BELOW.iter().find(|(above, _)| *above == path) {
             page.text.push_str(&format!("\n{below}"));
+        }
+        if ASIDE.iter().any(|name| path.ends_with(&format!(".{name}"))) {
+            let part = page.text.split_off(start);
+            for line in part.lines() {
+                let mark = if line.is_empty() || line.starts_with('#') { "" } else { "#" };
+                page.text.push_str(&format!("{mark}{line}\n"));
+            }
         }
     }
     page.text.push('\n');
@@ -114,8 +143,10 @@ pub fn example() -> String {
     let shapes = ["flatten"];
     for (key, setting) in pipeline.get("properties").and_then(Value::as_object).into_iter().flatten() {
         page.words(setting.get("description"));
-        let names: Vec<_> =
-            SHOWN.iter().filter(|(section, _, kind)| section == key && !shapes.contains(kind)).collect();
+        let names: Vec<_> = SHOWN
+            .iter()
+            .filter(|(section, name, kind)| section == key && !shapes.contains(kind) && !ASIDE.contains(name))
+            .collect();
         let names: Vec<_> = names.iter().map(|(_, name, _)| format!("\"{name}\"")).collect();
         page.text.push_str(&format!("{key} = [{}]\n", names.join(", ")));
     }

@@ -1,7 +1,7 @@
 //! How much memory a job needs at least: what its pipeline must be able to hold, whatever comes.
 
 /// Objects up to this size, as stored, are read whole; larger ones in steps.
-pub(super) const READ_WHOLE: u64 = 4 << 20;
+pub const READ_WHOLE: u64 = 4 << 20;
 /// Records above this size ask for their memory before they are begun.
 pub(super) const LARGE_RECORD: usize = 128 << 10;
 

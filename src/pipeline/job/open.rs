@@ -99,6 +99,7 @@ impl Job {
         self.stored = match body {
             Body::Bytes(bytes) => Stored::Whole { bytes: Held::Shared(bytes), check: None },
             Body::Stream(from) => Stored::Steps { from, check: None },
+            Body::Remote(_) => Stored::Unfetched("a bug: it was not fetched".to_owned()),
             Body::File { path, check, .. } => {
                 let opened = File::open(&path).and_then(|file| Ok((file.try_clone()?, file)));
                 let (file, same) =

@@ -126,6 +126,7 @@ impl Lane {
                 // The copy is ours alone: nobody changes it.
                 body: Body::File { path: path.clone(), size: *size, check: Arc::new(|_| Ok(())) },
                 deadline: None,
+                failures: 0,
                 growing: false,
                 again: Some(again.clone()),
             });
@@ -164,7 +165,7 @@ impl Source for Lane {
             }
             drop(state);
             let why = match end.note {
-                Note::Why(why) | Note::Changed(why) => why,
+                Note::Why(why) | Note::Changed(why) | Note::Object(why) => why,
                 Note::None | Note::Incomplete => "a sink did not take it".to_owned(),
             };
             lent.work.ended(0, 0, Some(why));

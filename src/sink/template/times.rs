@@ -1,16 +1,11 @@
 //! Which event times are believed, and the texts of this room as configuration values.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
-
 use super::Template;
 use crate::clock::Timestamp;
-use crate::config::{Duration, ValueError};
+use crate::config::{Duration, ValueError, read_from_text};
 
 /// The oldest event time that gets a date of its own: `"400 d"` before now, or `"any"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,49 +74,6 @@ impl Default for TimeRange {
     fn default() -> TimeRange {
         TimeRange { from: TimeRange::FIRST, to: 253_402_300_799 }
     }
-}
-
-/// Gives a type that is read from text its serde and schema sides.
-macro_rules! read_from_text {
-    ($type:ident, $expected:literal, [$($example:literal),*]) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Reader;
-                impl Visitor<'_> for Reader {
-                    type Value = $type;
-
-                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        formatter.write_str($expected)
-                    }
-
-                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$type, E> {
-                        text.parse().map_err(E::custom)
-                    }
-                }
-                deserializer.deserialize_str(Reader)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "examples": [$($example),*] })
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-        }
-    };
 }
 
 read_from_text!(Template, "a path, as in \"out/{account}/{date}.ndjson\"", ["out/{account}/{date}.ndjson"]);

@@ -1,0 +1,411 @@
+//! Finds and reads CloudTrail's objects in an S3 bucket, by listing it.
+//!
+//! ```toml
+//! [sources.trail]
+//! type = "s3"
+//! bucket = "acme-org-trail"
+//! ```
+//!
+//! Everything else is found: the bucket's region, where `AWSLogs/` stands, organisations, accounts, kinds and regions. Each
+//! account × kind × region is a partition with a cursor of its own (`s3/partition.rs`), polled with one LIST request however
+//! many objects the bucket holds. One task lists (`s3/poll.rs`); objects are fetched by the pipeline (`s3/object.rs`).
+
+mod discover;
+mod keys;
+mod ledger;
+mod object;
+mod partition;
+mod poll;
+mod since;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, OnceCell, mpsc};
+
+use self::ledger::{Ledger, Waiting};
+use self::object::{Bucket, Object};
+use self::partition::Partition;
+use self::poll::Poller;
+use super::files::Limits;
+use super::layout::Origins;
+use super::{Body, Build, BuildError, Delivery, MOST_FAILURES, Source, SourceError, new_id};
+use crate::ack::{DeliveryId, Note, Settled, Verdict};
+use crate::aws::Aws;
+use crate::clock::{Clock, Timestamp};
+use crate::config::At;
+
+pub use self::partition::Cursor;
+pub use self::since::Since;
+
+/// The first part of the names of the state's spaces.
+pub const SPACES: &str = "s3/";
+/// Objects found and not lent, at most; listing waits when there are more.
+const FOUND: usize = 4096;
+/// How soon an object that failed is lent again, at first; doubles with each failure.
+const AGAIN: Duration = Duration::from_secs(1);
+/// At most.
+const AGAIN_MOST: Duration = Duration::from_secs(300);
+
+/// Lists a bucket and reads CloudTrail's objects in it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SourceS3")]
+pub struct Config {
+    /// The bucket's name. Required.
+    pub bucket: At<String>,
+    /// Where to look in the bucket: anything above `AWSLogs/`, or a folder below it. Default: everywhere.
+    #[serde(default)]
+    pub prefix: Option<At<String>>,
+    /// From when on objects are shipped the first time, by the time in their names: a duration before now, a day, a time, or
+    /// `beginning`. Later runs go on where the last one was.
+    #[serde(default = "since")]
+    pub since: At<Since>,
+    /// Until when, by the time in their names. Then the source ends, and its cursors stand apart from those of a source
+    /// without `until`. Default: it goes on.
+    #[serde(default)]
+    pub until: Option<At<Since>>,
+    /// Which accounts.
+    #[serde(default)]
+    pub accounts: Names,
+    /// Which regions.
+    #[serde(default)]
+    pub regions: Names,
+    /// Which kinds: `CloudTrail`, `CloudTrail-Insight`, `CloudTrail-NetworkActivity`, `CloudTrail-Aggregated`.
+    #[serde(default)]
+    pub kinds: Names,
+    /// LIST requests in an hour, at most. A count. Default: as many as are needed.
+    #[serde(default)]
+    pub max_list_per_hour: Option<NonZeroU32>,
+    /// Whether requests are paid for by us, where the bucket asks for that.
+    #[serde(default)]
+    pub requester_pays: bool,
+    /// The account that must own the bucket, 12 digits. Default: any.
+    #[serde(default)]
+    pub owner: Option<At<String>>,
+    /// How AWS is reached.
+    #[serde(default)]
+    pub aws: Aws,
+    /// How much one object may be or hold before it goes to rejects.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A choice of names: those included (all, where none is), but those excluded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Names")]
+pub struct Names {
+    /// Only these. Default: all.
+    pub include: Vec<At<String>>,
+    /// Not these.
+    pub exclude: Vec<At<String>>,
+}
+
+impl Names {
+    fn takes(&self, name: &str) -> bool {
+        let is_in = |names: &[At<String>]| names.iter().any(|known| known.value() == name);
+        (self.include.is_empty() || is_in(&self.include)) && !is_in(&self.exclude)
+    }
+}
+
+/// Which partitions.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Choice {
+    accounts: Names,
+    regions: Names,
+    kinds: Names,
+}
+
+fn since() -> At<Since> {
+    Since::Ago(crate::config::Duration::minutes(60)).into()
+}
+
+/// The source.
+pub struct S3 {
+    config: Config,
+    shared: Arc<Shared>,
+    clock: Clock,
+    once: bool,
+    /// The bucket and what is found in it, once the first deliveries are asked for.
+    open: OnceCell<Open>,
+    run: tokio::sync::Mutex<Run>,
+    /// A loan has ended.
+    returned: Notify,
+}
+
+struct Open {
+    bucket: Arc<Bucket>,
+    found: tokio::sync::Mutex<mpsc::Receiver<Found>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What the task that asks for deliveries has in hand.
+#[derive(Default)]
+struct Run {
+    origins: Origins,
+    ended: bool,
+}
+
+/// An object to lend.
+#[derive(Clone, Debug)]
+struct Found {
+    key: String,
+    object: Waiting,
+}
+
+/// What listing and lending share.
+struct Shared {
+    ledger: Ledger,
+    desk: Mutex<Desk>,
+    /// Counted for the log and the metrics.
+    lists: AtomicU64,
+    others: AtomicU64,
+    late: AtomicU64,
+}
+
+#[derive(Default)]
+struct Desk {
+    partitions: BTreeMap<String, Partition>,
+    lent: HashMap<DeliveryId, Found>,
+    /// Objects of the runs before, to be lent first.
+    left: VecDeque<Found>,
+    /// Objects that failed, and when they are lent again.
+    again: Vec<(Timestamp, Found)>,
+    /// Of those left by the run before: not settled, their records so far.
+    crash: (u64, u64),
+    trouble: Option<String>,
+}
+
+impl Desk {
+    fn partition_of(&mut self, key: &str) -> Option<&mut Partition> {
+        let before =
+            self.partitions.range_mut::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back();
+        before.map(|(_, partition)| partition).filter(|partition| key.starts_with(&partition.prefix))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl S3 {
+    /// Reads where the runs before left it. AWS is asked when the first deliveries are.
+    ///
+    /// # Errors
+    /// The state cannot be read, or the range of time is empty.
+    pub fn build(config: &Config, build: &Build<'_>) -> Result<S3, BuildError> {
+        let now = build.clock.now();
+        let (from, to) = (config.since.minute(now), config.until.as_ref().map(|until| until.minute(now)));
+        if to.is_some_and(|to| to <= from) {
+            return Err(BuildError("`until` is not after `since`".to_owned()));
+        }
+        let range = config.until.as_ref().map(|until| format!("{}..{}", config.since.value(), until.value()));
+        let ledger = Ledger::new(build, range.as_deref());
+        let (partitions, waiting) = ledger.load().map_err(|error| BuildError(error.to_string()))?;
+        let mut desk = Desk { partitions, ..Desk::default() };
+        for (key, object) in waiting {
+            if let Some(partition) = desk.partition_of(&key) {
+                partition.waiting += 1;
+            }
+            desk.left.push_back(Found { key, object });
+        }
+        let left = desk.left.len();
+        if desk.partitions.is_empty() {
+            tracing::info!(source = build.name, bucket = %config.bucket.value(), since = %from.shown(), "no cursors yet: shipping what is named from then on");
+        } else if left > 0 {
+            desk.crash.0 = left as u64;
+            tracing::info!(
+                source = build.name,
+                objects = left,
+                "not settled by the run before: shipped again"
+            );
+        }
+        Ok(S3 {
+            config: config.clone(),
+            shared: Arc::new(Shared {
+                ledger,
+                desk: Mutex::new(desk),
+                lists: AtomicU64::new(0),
+                others: AtomicU64::new(0),
+                late: AtomicU64::new(0),
+            }),
+            clock: build.clock.clone(),
+            once: build.once || config.until.is_some(),
+            open: OnceCell::new(),
+            run: tokio::sync::Mutex::default(),
+            returned: Notify::new(),
+        })
+    }
+
+    /// Finds the bucket and starts listing.
+    async fn open(&self) -> Result<&Open, SourceError> {
+        self.open
+            .get_or_try_init(async || {
+                let bucket = Arc::new(poll::find(&self.config).await?);
+                let now = self.clock.now();
+                let (to, found) = mpsc::channel(FOUND);
+                let poller = Poller {
+                    bucket: bucket.clone(),
+                    shared: self.shared.clone(),
+                    choice: Choice {
+                        accounts: self.config.accounts.clone(),
+                        regions: self.config.regions.clone(),
+                        kinds: self.config.kinds.clone(),
+                    },
+                    prefix: self.config.prefix.as_ref().map(|at| at.value().clone()).unwrap_or_default(),
+                    floor: self.config.since.minute(now),
+                    until: self.config.until.as_ref().map(|until| until.minute(now)),
+                    clock: self.clock.clone(),
+                    once: self.once,
+                    most: self.config.max_list_per_hour,
+                    to,
+                };
+                let task = tokio::spawn(poller.run());
+                Ok(Open { bucket, found: tokio::sync::Mutex::new(found), task })
+            })
+            .await
+    }
+
+    fn lend(&self, bucket: &Arc<Bucket>, origins: &mut Origins, found: Found) -> Delivery {
+        let id = new_id();
+        let address: Arc<str> = bucket.address(&found.key).into();
+        let Waiting { size, ref tag, failures } = found.object;
+        let identity = format!("{address}#{tag}").into();
+        let origin = origins.of(found.key.as_bytes(), address);
+        let tag = Some(tag.clone()).filter(|tag| !tag.is_empty());
+        let object = Object { bucket: bucket.clone(), key: found.key.clone(), size, tag };
+        lock(&self.shared.desk).lent.insert(id, found);
+        Delivery {
+            id,
+            identity,
+            origin,
+            body: Body::Remote(Arc::new(object)),
+            deadline: None,
+            failures,
+            growing: false,
+            again: None,
+        }
+    }
+
+    /// What is due to be lent again, or was left by the run before.
+    fn due(&self, most: usize) -> (Vec<Found>, Option<Duration>) {
+        let now = self.clock.now();
+        let mut desk = lock(&self.shared.desk);
+        let mut due: Vec<Found> = Vec::new();
+        while due.len() < most
+            && let Some(left) = desk.left.pop_front()
+        {
+            due.push(left);
+        }
+        let room = most - due.len();
+        let mut taken = 0;
+        due.extend(
+            desk.again
+                .extract_if(.., |(at, _)| {
+                    let takes = *at <= now && taken < room;
+                    taken += usize::from(takes);
+                    takes
+                })
+                .map(|(_, found)| found),
+        );
+        let next = desk.again.iter().map(|(at, _)| at.since(now).max(Duration::from_millis(10))).min();
+        (due, next)
+    }
+}
+
+impl Source for S3 {
+    async fn next(&self, most: usize) -> Result<Option<Vec<Delivery>>, SourceError> {
+        let open = self.open().await?;
+        let mut run = self.run.lock().await;
+        let mut found = open.found.lock().await;
+        loop {
+            let (mut due, again) = self.due(most);
+            if due.is_empty() && !run.ended {
+                let wait = again.unwrap_or(Duration::from_secs(3600));
+                let mut objects = Vec::new();
+                tokio::select! {
+                    count = found.recv_many(&mut objects, most) => {
+                        run.ended = count == 0;
+                        due = objects;
+                    }
+                    () = tokio::time::sleep(wait) => {}
+                }
+            } else if due.is_empty() {
+                let idle = {
+                    let desk = lock(&self.shared.desk);
+                    desk.lent.is_empty() && desk.again.is_empty() && desk.left.is_empty()
+                };
+                if idle {
+                    return Ok(None);
+                }
+                tokio::select! {
+                    () = self.returned.notified() => {}
+                    () = tokio::time::sleep(again.unwrap_or(Duration::from_secs(1))) => {}
+                }
+            }
+            if !due.is_empty() {
+                let lent = due.into_iter().map(|found| self.lend(&open.bucket, &mut run.origins, found));
+                return Ok(Some(lent.collect()));
+            }
+        }
+    }
+
+    async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
+        let now = self.clock.now();
+        let mut ops = Vec::new();
+        {
+            let mut desk = lock(&self.shared.desk);
+            for settled in settled {
+                let Some(mut found) = desk.lent.remove(&settled.id) else { continue };
+                if settled.verdict != Verdict::Failed {
+                    ops.push(self.shared.ledger.settled(&found.key));
+                    if let Some(partition) = desk.partition_of(&found.key) {
+                        partition.waiting = partition.waiting.saturating_sub(1);
+                    }
+                    continue;
+                }
+                if let Note::Object(reason) = &settled.note {
+                    found.object.failures += 1;
+                    tracing::warn!(failures = found.object.failures, most = MOST_FAILURES, "{reason}");
+                    ops.push(self.shared.ledger.waits(&found.key, &found.object));
+                }
+                let pause = AGAIN.saturating_mul(1 << found.object.failures.min(10)).min(AGAIN_MOST);
+                desk.again.push((now.after(pause), found));
+            }
+        }
+        if !ops.is_empty() {
+            self.shared.ledger.commit(ops).await.map_err(SourceError::Stop)?;
+        }
+        self.returned.notify_one();
+        Ok(())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        lock(&self.shared.desk).trouble.clone()
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.get() {
+            open.task.abort();
+        }
+        let counted = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Shared { lists, others, late, .. } = &*self.shared;
+        tracing::info!(
+            bucket = %self.config.bucket.value(),
+            lists = counted(lists),
+            other_objects = counted(others),
+            late_objects = counted(late),
+            "the bucket was listed"
+        );
+    }
+}
