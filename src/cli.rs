@@ -15,6 +15,7 @@ mod progress;
 mod rejects;
 mod replay;
 mod run;
+mod savings;
 mod since;
 mod state;
 mod style;

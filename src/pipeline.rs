@@ -3,6 +3,7 @@
 pub mod books;
 pub mod budget;
 pub mod chain;
+pub mod dry;
 pub mod engine;
 pub mod explain;
 pub mod feed;

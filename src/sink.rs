@@ -164,6 +164,8 @@ pub enum AnySink {
     File(file::FileSink),
     /// `stdout`
     Stdout(stdout::StdoutSink),
+    /// Any of them, in a dry run: takes everything and writes nothing.
+    Nowhere(Option<Arc<Partitions>>),
 }
 
 impl AnySink {
@@ -183,6 +185,11 @@ impl AnySink {
                 stdout::StdoutSink::build().map(AnySink::Stdout).map_err(|error| failed(&error))
             }
         }
+    }
+
+    /// A sink that is asked for what this one is, and writes nothing.
+    pub fn nowhere(name: &str, config: &SinkConfig) -> AnySink {
+        AnySink::Nowhere(AnySink::places(name, config).map(Arc::new))
     }
 
     /// What its payloads must be.
@@ -221,6 +228,7 @@ impl AnySink {
         match self {
             AnySink::File(sink) => Some(sink.partitions().clone()),
             AnySink::Stdout(_) => None,
+            AnySink::Nowhere(partitions) => partitions.clone(),
         }
     }
 }
@@ -230,6 +238,10 @@ impl Sink for AnySink {
         match self {
             AnySink::File(sink) => sink.write(payload).await,
             AnySink::Stdout(sink) => sink.write(payload).await,
+            AnySink::Nowhere(_) => {
+                payload.release();
+                Ok(())
+            }
         }
     }
 
@@ -237,6 +249,7 @@ impl Sink for AnySink {
         match self {
             AnySink::File(sink) => sink.concurrency(),
             AnySink::Stdout(sink) => sink.concurrency(),
+            AnySink::Nowhere(_) => 1,
         }
     }
 
@@ -244,6 +257,7 @@ impl Sink for AnySink {
         match self {
             AnySink::File(sink) => sink.finish().await,
             AnySink::Stdout(sink) => sink.finish().await,
+            AnySink::Nowhere(_) => Ok(()),
         }
     }
 }

@@ -18,9 +18,11 @@ use foldhash::HashMap;
 use crate::ack::{DeliveryId, Verdict};
 use crate::clock::Timestamp;
 use crate::config::{Match, Problem, TransformConfig};
+use crate::encode::Encoder;
 use crate::pattern::PatternError;
 use crate::pattern::compile::{MatchScratch, PatternSet};
 use crate::pattern::family::Family;
+use crate::pipeline::dry::Watched;
 use crate::record::overlay::Fragment;
 use crate::record::{Record, Slots};
 
@@ -80,6 +82,8 @@ pub struct Local {
     version: u64,
     last: Option<(u64, Option<Arc<Fragment>>)>,
     fragments: HashMap<u64, Option<Arc<Fragment>>>,
+    /// What a dry run measures with; it learns from this thread's scanner alone.
+    pub(crate) encoder: Option<Box<Encoder>>,
 }
 
 /// Fragments a transform keeps on one thread, at most.
@@ -157,6 +161,8 @@ pub enum AnyTransform {
     Filter(filter::Filter),
     /// `redact`
     Redact(redact::Redact),
+    /// Any of them, in a dry run.
+    Watched(Box<Watched>),
 }
 
 impl AnyTransform {
@@ -195,6 +201,7 @@ impl AnyTransform {
             Self::Sample(_) => "sample",
             Self::Filter(_) => "filter",
             Self::Redact(_) => "redact",
+            Self::Watched(watched) => watched.kind(),
         }
     }
 }
@@ -208,6 +215,7 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.apply(record, context),
             Self::Filter(transform) => transform.apply(record, context),
             Self::Redact(transform) => transform.apply(record, context),
+            Self::Watched(transform) => transform.apply(record, context),
         }
     }
 
@@ -219,6 +227,7 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.explain(record, context),
             Self::Filter(transform) => transform.explain(record, context),
             Self::Redact(transform) => transform.explain(record, context),
+            Self::Watched(transform) => transform.explain(record, context),
         }
     }
 
@@ -230,6 +239,7 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.settled(delivery, verdict),
             Self::Filter(transform) => transform.settled(delivery, verdict),
             Self::Redact(transform) => transform.settled(delivery, verdict),
+            Self::Watched(transform) => transform.settled(delivery, verdict),
         }
     }
 
@@ -241,6 +251,7 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.tick(now),
             Self::Filter(transform) => transform.tick(now),
             Self::Redact(transform) => transform.tick(now),
+            Self::Watched(transform) => transform.tick(now),
         }
     }
 }

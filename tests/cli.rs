@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+#[path = "cli/dry.rs"]
+mod dry;
 #[path = "cli/explain.rs"]
 mod explain;
 #[path = "cli/test.rs"]

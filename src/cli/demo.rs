@@ -3,24 +3,26 @@
 //! The configuration it runs is written beside the tree, as a user would write it; what is shown is counted from the files
 //! that went in and the files that came out.
 
-mod price;
 mod table;
 mod tally;
 
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
 use super::progress::Progress;
+use super::style::Style;
 use super::text::{bytes, count};
-use super::{Outcome, Surroundings, console, run};
+use super::{Outcome, Surroundings, run, savings};
 use crate::config;
 use crate::generate::{self, Generator, Options, Packer, Profile};
+use crate::pipeline::dry::Flow;
+use crate::pipeline::engine;
 use table::Facts;
-use tally::{Flow, Tally};
+use tally::Tally;
 
 /// Of the read-only data events, one in this many is kept.
 const KEEP_ONE_IN: u32 = 50;
@@ -65,7 +67,8 @@ pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome>
 
     let resolved = config::read_file(&path, &config::Surroundings::system())?;
     let started = around.clock.now();
-    let (report, signal) = run::execute(&resolved, true, "shipping", around)?;
+    let whole = engine::Options { once: true, ..engine::Options::new(around.clock.clone()) };
+    let (report, signal) = run::execute(&resolved, &whole, "shipping", around)?;
     let shipped_in = around.clock.now().since(started);
     if let Some(error) = report.errors.first() {
         bail!("{error}");
@@ -86,8 +89,8 @@ pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome>
         took: around.clock.now().since(began),
         keep_one_in: KEEP_ONE_IN,
     };
-    let style = table::Style { bold: io::stdout().is_terminal() && console::colours_are_welcome() };
-    io::stdout().lock().write_all(table::write(&facts, &price::shipped()?, &style).as_bytes())?;
+    let text = table::write(&facts, &savings::price::shipped()?, Style::of_stdout());
+    io::stdout().lock().write_all(text.as_bytes())?;
     Ok(run::outcome(&report, None))
 }
 

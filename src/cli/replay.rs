@@ -85,7 +85,7 @@ fn alone(resolved: &Resolved, ids: Vec<u64>, tally: &mut Tally<'_>) -> anyhow::R
     let runtime = reactor()?;
     let _inside = runtime.enter();
     let clock = tally.around.clock.clone();
-    let engine = start(resolved, &Options { once: true, replay: true, clock })?;
+    let engine = start(resolved, &Options { once: true, replay: true, ..Options::new(clock) })?;
     let replays = engine.replays().clone();
     let report = runtime.block_on(async {
         let stop = Arc::new(watch::Sender::new(Stop::No));

@@ -1,6 +1,7 @@
 //! `run`: the pipelines of a configuration, until their sources end or somebody stops them.
 
 mod closing;
+mod dry;
 pub(super) mod signals;
 
 use std::io::{self, IsTerminal as _};
@@ -35,25 +36,34 @@ const NAMED: usize = 10;
 #[command(after_help = "\
 Examples:
   trailship run -c trailship.toml
-  trailship run --once && echo 'everything was shipped'")]
+  trailship run --once && echo 'everything was shipped'
+  trailship run --dry-run                  what would happen, and what each rule saves")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     /// Ship what is there now, and end
     #[arg(long)]
     once: bool,
+    /// Read what is there now and tell, by event name and account, what each rule would keep, leave out and save: nothing is
+    /// shipped, no state and no rejects are written, nothing is settled
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome> {
     let resolved = args.config.read()?;
     warn(&resolved, around);
+    if args.dry_run {
+        return dry::run(&resolved, around);
+    }
     let began = around.clock.now();
     if !args.once {
         let (config, data_dir) = (&resolved.document.name, resolved.data_dir.display());
         tracing::info!(version = VERSION, %config, %data_dir, "starting");
     }
-    let (report, signal) = execute(&resolved, args.once, "shipping", around)?;
+    let options = Options { once: args.once, ..Options::new(around.clock.clone()) };
+    let (report, signal) = execute(&resolved, &options, "shipping", around)?;
     if !report.closed && (args.once || signal.is_some()) {
         closing::say(&report, &resolved, around.clock.now().since(began), &around.console);
     }
@@ -90,18 +100,21 @@ fn warn(resolved: &Resolved, around: &Surroundings) {
 /// It did not start.
 pub(super) fn execute(
     resolved: &Resolved,
-    once: bool,
+    options: &Options,
     what: &'static str,
     around: &Surroundings,
 ) -> anyhow::Result<(Report, Option<Signal>)> {
     let runtime = reactor()?;
     let _inside = runtime.enter();
-    let engine = start(resolved, &Options { once, replay: false, clock: around.clock.clone() })?;
-    let control = control::server::serve(&resolved.data_dir, engine.replays().clone());
-    // A run that cannot be asked ships all the same.
-    let control = control.inspect_err(|error| tracing::warn!("`replay` must wait for its end: {error}"));
+    let engine = start(resolved, options)?;
+    // Nobody asks a dry run.
+    let control = options.dry.is_none().then(|| {
+        let control = control::server::serve(&resolved.data_dir, engine.replays().clone());
+        // A run that cannot be asked ships all the same.
+        control.inspect_err(|error| tracing::warn!("`replay` must wait for its end: {error}"))
+    });
     let pipelines = engine.pipelines().to_vec();
-    let bar = bar_is_welcome(resolved, once, around)
+    let bar = bar_is_welcome(resolved, options.once, around)
         .then(|| Progress::new(what, None, &around.console, &around.clock));
     let ended = runtime.block_on(async {
         let stop = Arc::new(watch::Sender::new(Stop::No));

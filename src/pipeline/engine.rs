@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::budget::{AccountId, Budget};
+use super::dry::Dry;
 use super::feed::Feed;
 use super::hands::{Hands, Setup};
 use super::line::{Pipeline, SinkLine, Step, Totals};
@@ -41,8 +42,17 @@ pub struct Options {
     pub once: bool,
     /// Read no source: ship rejects again, and end.
     pub replay: bool,
+    /// Counts what would happen: no state, no rejects and no output is written.
+    pub dry: Option<Dry>,
     /// The clock.
     pub clock: Clock,
+}
+
+impl Options {
+    /// A run that goes on until it is stopped.
+    pub const fn new(clock: Clock) -> Options {
+        Options { once: false, replay: false, dry: None, clock }
+    }
 }
 
 /// How far a stop has gone.
@@ -128,8 +138,13 @@ impl Engine {
         let mut slots = Slots::default();
         let parts = Parts::build(resolved, &families, &mut slots)?;
         let budget = budget_of(resolved, &parts)?;
-        let store = Arc::new(Store::open(&resolved.data_dir, &clock).map_err(|error| start(&error))?);
-        let rejects = open_rejects(resolved, &clock).map_err(|error| start(&error))?;
+        let dry = options.dry.as_ref();
+        let open = if dry.is_some() { Store::copy } else { Store::open };
+        let store = Arc::new(open(&resolved.data_dir, &clock).map_err(|error| start(&error))?);
+        let rejects = match dry {
+            Some(_) => Arc::new(Rejects::nowhere()),
+            None => open_rejects(resolved, &clock).map_err(|error| start(&error))?,
+        };
         let closed = watch::Sender::new(false);
         let open_files = Arc::default();
         let (limits, shapes) = (ScanLimits::default(), parts.shapes);
@@ -165,8 +180,11 @@ impl Engine {
                     clock: clock.clone(),
                     open_files: &open_files,
                 };
-                let built =
-                    Arc::new(AnySink::build(&component.config, &build).map_err(|error| start(&error))?);
+                let built = match dry {
+                    Some(_) => AnySink::nowhere(build.name, &component.config),
+                    None => AnySink::build(&component.config, &build).map_err(|error| start(&error))?,
+                };
+                let built = Arc::new(built);
                 let (to, from) = unbounded_channel();
                 let line = Line {
                     name: component.name.value().as_str().into(),
@@ -191,7 +209,12 @@ impl Engine {
                 engine.setup.sinks += 1;
                 engine.sinks.push((built, line, from));
             }
-            let steps = part.steps.into_iter().map(|(name, transform)| {
+            let shape = sinks.first().and_then(|sink: &SinkLine| engine.setup.shapes.get(sink.shape));
+            let steps = match dry.zip(shape) {
+                Some((dry, shape)) => dry.watch(part.steps, shape),
+                None => part.steps,
+            };
+            let steps = steps.into_iter().map(|(name, transform)| {
                 engine.setup.steps += 1;
                 Step { name, global: engine.setup.steps - 1, transform }
             });

@@ -10,43 +10,10 @@ use serde::Deserialize;
 use walkdir::WalkDir;
 
 use crate::decode::{Buffer, Decode, Input, Item, Limits, Tools};
+use crate::pipeline::dry::{Change, Flow, NAMELESS, change};
 use crate::record::identity::{IdentitySlots, ObjectFacts};
 use crate::record::scan::ScanLimits;
 use crate::record::{Scanner, SlotId, Slots, unquoted};
-
-/// The name of events that have none: sums of data events.
-const NAMELESS: &str = "(aggregated)";
-
-/// Events (or files) and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flow {
-    /// How many.
-    pub(super) events: u64,
-    /// Bytes, as JSON without line breaks.
-    pub(super) bytes: u64,
-}
-
-impl Flow {
-    /// Adds an event, or a file.
-    pub(super) fn add(&mut self, bytes: usize) {
-        self.events += 1;
-        self.bytes += bytes as u64;
-    }
-
-    /// Both together.
-    pub(super) const fn with(self, other: Flow) -> Flow {
-        Flow { events: self.events + other.events, bytes: self.bytes + other.bytes }
-    }
-}
-
-/// What happened to events of one name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
-    /// As AWS wrote them.
-    pub(super) came_in: Flow,
-    /// As they were shipped.
-    pub(super) went_out: Flow,
-}
 
 /// What was counted.
 pub(super) struct Tally {
@@ -112,11 +79,7 @@ impl Default for Tally {
 impl Tally {
     /// Everything that came in, and everything that went out.
     pub(super) fn total(&self) -> Change {
-        let add = |sum: Change, one: &Change| Change {
-            came_in: sum.came_in.with(one.came_in),
-            went_out: sum.went_out.with(one.went_out),
-        };
-        self.names.values().fold(Change::default(), add)
+        Change::sum(self.names.values())
     }
 
     /// Counts the records of a file that is about to be read. `body`: its JSON.
@@ -184,11 +147,4 @@ impl Tally {
             *accounts.entry(account.cloned().unwrap_or_else(|| "no account".to_owned())).or_default() += 1;
         }
     }
-}
-
-fn change<'n>(names: &'n mut BTreeMap<String, Change>, name: &str) -> &'n mut Change {
-    if !names.contains_key(name) {
-        names.insert(name.to_owned(), Change::default());
-    }
-    names.entry(name.to_owned()).or_default()
 }

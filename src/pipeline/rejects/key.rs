@@ -52,6 +52,11 @@ impl Key {
         }
     }
 
+    /// A key for entries that nobody stores.
+    pub(super) const fn none() -> Key {
+        Key([0; LENGTH])
+    }
+
     /// Reads the key, or makes one. Whoever calls holds the data directory's lock.
     ///
     /// # Errors

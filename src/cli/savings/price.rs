@@ -8,23 +8,23 @@ const TABLE: &str = include_str!("../../../transforms/tables/prices.toml");
 
 /// One price: a list price in US dollars, read on a certain day.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Price {
+pub(in crate::cli) struct Price {
     /// What estimates refer to.
-    pub(super) id: String,
+    pub(in crate::cli) id: String,
     /// US dollars for `per` units.
-    pub(super) amount: f64,
+    pub(in crate::cli) amount: f64,
     /// The range, where the vendor publishes no single figure.
-    pub(super) low: Option<f64>,
+    pub(in crate::cli) low: Option<f64>,
     /// The range's other end.
-    pub(super) high: Option<f64>,
+    pub(in crate::cli) high: Option<f64>,
     /// `event`, `GB`, `GB-month` or `request`.
-    pub(super) unit: String,
+    pub(in crate::cli) unit: String,
     /// How many units the amount buys.
-    pub(super) per: f64,
+    pub(in crate::cli) per: f64,
     /// The vendor's page.
-    pub(super) source: String,
+    pub(in crate::cli) source: String,
     /// The day it was read.
-    pub(super) retrieved_on: toml::value::Datetime,
+    pub(in crate::cli) retrieved_on: toml::value::Datetime,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct Table {
 
 impl Price {
     /// US dollars for so many events and decimal gigabytes.
-    pub(super) fn of(&self, events: f64, gigabytes: f64) -> f64 {
+    pub(in crate::cli) fn of(&self, events: f64, gigabytes: f64) -> f64 {
         let units = if self.unit == "event" { events } else { gigabytes };
         units / self.per * self.amount
     }
@@ -44,7 +44,7 @@ impl Price {
 ///
 /// # Errors
 /// None: a test reads it.
-pub(super) fn shipped() -> anyhow::Result<Vec<Price>> {
+pub(in crate::cli) fn shipped() -> anyhow::Result<Vec<Price>> {
     let table: Table = toml::from_str(TABLE).context("reading the table of prices")?;
     Ok(table.price)
 }
@@ -52,7 +52,7 @@ pub(super) fn shipped() -> anyhow::Result<Vec<Price>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::demo::table::DESTINATIONS;
+    use crate::cli::savings::DESTINATIONS;
 
     #[test]
     fn every_destination_has_a_price_with_a_source_and_a_day() {
