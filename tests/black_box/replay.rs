@@ -234,6 +234,31 @@ fn after_a_kill_in_the_middle_nothing_is_lost_and_copies_are_of_what_was_claimed
 }
 
 #[test]
+fn a_stop_in_the_middle_gives_back_the_rest_and_nothing_comes_twice() {
+    for beside in [false, true] {
+        let here = Here::with(ARCHIVE);
+        let put = many(&here, 300, 20);
+        let mut running = here.start(if beside { &["run"] } else { &["replay", "--all"] });
+        if beside {
+            running.until("it answers", |_| UnixStream::connect(here.at("state/control.sock")).is_ok());
+        }
+        let asking = beside.then(|| here.start(&["replay", "--all"]));
+        let waited = wait(|| running.has_ended() || unfinished(&here) > 0);
+        assert!(waited.is_none() && !running.has_ended(), "not caught in the middle: {}", running.said());
+        // Whoever asked is told that the rest is kept.
+        let stopped = running.stop();
+        stopped.ended(i32::from(!beside));
+        if let Some(asking) = asking {
+            asking.end().ended(1);
+        }
+        let left = listed(&here, &[]);
+        assert!(!left.is_empty() && left.iter().all(|entry| entry["state"] == "whole"));
+        here.run(&["replay", "--all"]).ended(0);
+        assert!(counts(here.ids("out")) == put);
+    }
+}
+
+#[test]
 fn a_data_directory_with_a_long_path_can_be_asked() {
     let here = Here::with(ARCHIVE);
     let long = format!("{}/state", "deep".repeat(40));
