@@ -155,8 +155,9 @@ impl Refusal {
             ("", None) => chain(error),
             (code, _) => format!("{code}: {message}"),
         };
-        let said: String = said.chars().take(300).collect();
-        Refusal { kind: kind(code, message, status), said, region }
+        let none = status.is_none() && said.contains("loading credentials");
+        let kind = if none { Kind::Credentials } else { kind(code, message, status) };
+        Refusal { kind, said: said.chars().take(300).collect(), region }
     }
 
     /// What to do about it; `what` is what was asked for, `who` asked, `permission` is what that takes.

@@ -154,16 +154,19 @@ pub enum SourceConfig {
     Files(source::files::Config),
     /// `s3`
     S3(Box<source::s3::Config>),
+    /// `sqs`
+    Sqs(Box<source::sqs::Config>),
 }
 
 impl Kind for SourceConfig {
     const PLACE: &'static str = "source";
-    const TYPES: &'static [&'static str] = &["files", "s3"];
+    const TYPES: &'static [&'static str] = &["files", "s3", "sqs"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
             "files" => part.into().map(Self::Files),
             "s3" => part.into().map(|config| Self::S3(Box::new(config))),
+            "sqs" => part.into().map(|config| Self::Sqs(Box::new(config))),
             _ => Read::Nothing,
         }
     }
@@ -172,6 +175,7 @@ impl Kind for SourceConfig {
         match kind {
             "files" => source::files::Config::json_schema(generator),
             "s3" => source::s3::Config::json_schema(generator),
+            "sqs" => source::sqs::Config::json_schema(generator),
             _ => Schema::default(),
         }
     }
@@ -310,6 +314,7 @@ impl SourceConfig {
         match self {
             Self::Files(_) => "files",
             Self::S3(_) => "s3",
+            Self::Sqs(_) => "sqs",
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod files;
 pub mod layout;
 pub mod s3;
+pub mod sqs;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -63,8 +64,11 @@ pub enum Body {
 
 /// An object that has to be fetched.
 pub trait Remote: Send + Sync {
-    /// Its size as listed, bytes.
-    fn size(&self) -> u64;
+    /// Its size, bytes, where that was told with it.
+    fn size(&self) -> Option<u64>;
+
+    /// Asks for its size.
+    fn ask_size(&self) -> BoxFuture<'_, Result<u64, FetchError>>;
 
     /// Asks for its bytes from an offset on.
     fn open(&self, from: u64) -> BoxFuture<'_, Result<Box<dyn Pieces>, FetchError>>;
@@ -94,7 +98,7 @@ impl Body {
             Body::File { size, .. } => *size,
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::Stream(_) => 0,
-            Body::Remote(remote) => remote.size(),
+            Body::Remote(remote) => remote.size().unwrap_or_default(),
         }
     }
 }
@@ -105,7 +109,7 @@ impl std::fmt::Debug for Body {
             Body::File { path, size, .. } => write!(formatter, "File({}, {size} bytes)", path.display()),
             Body::Bytes(bytes) => write!(formatter, "Bytes({})", bytes.len()),
             Body::Stream(_) => formatter.write_str("Stream"),
-            Body::Remote(remote) => write!(formatter, "Remote({} bytes)", remote.size()),
+            Body::Remote(remote) => write!(formatter, "Remote({:?} bytes)", remote.size()),
         }
     }
 }
@@ -175,6 +179,11 @@ pub trait Source: Send + Sync {
         async { Ok(()) }
     }
 
+    /// Gives back what is still ours, where others could have it: nothing more will be lent or settled.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// What of it cannot be read now, in words.
     fn trouble(&self) -> Option<String> {
         None
@@ -212,6 +221,8 @@ pub enum AnySource {
     Files(Box<files::Files>),
     /// `s3`
     S3(Box<s3::S3>),
+    /// `sqs`
+    Sqs(Box<sqs::Sqs>),
 }
 
 impl AnySource {
@@ -221,8 +232,11 @@ impl AnySource {
     /// Its progress cannot be read, or the settings cannot work.
     pub fn build(config: &SourceConfig, build: &Build<'_>) -> Result<AnySource, BuildError> {
         match config {
-            SourceConfig::Files(config) => files::Files::build(config, build).map(Box::new).map(AnySource::Files),
+            SourceConfig::Files(config) => {
+                files::Files::build(config, build).map(Box::new).map(AnySource::Files)
+            }
             SourceConfig::S3(config) => s3::S3::build(config, build).map(Box::new).map(AnySource::S3),
+            SourceConfig::Sqs(config) => sqs::Sqs::build(config, build).map(Box::new).map(AnySource::Sqs),
         }
     }
 }
@@ -232,6 +246,7 @@ impl Source for AnySource {
         match self {
             AnySource::Files(files) => files.next(most).await,
             AnySource::S3(s3) => s3.next(most).await,
+            AnySource::Sqs(sqs) => sqs.next(most).await,
         }
     }
 
@@ -239,6 +254,7 @@ impl Source for AnySource {
         match self {
             AnySource::Files(files) => files.settle(settled).await,
             AnySource::S3(s3) => s3.settle(settled).await,
+            AnySource::Sqs(sqs) => sqs.settle(settled).await,
         }
     }
 
@@ -246,6 +262,15 @@ impl Source for AnySource {
         match self {
             AnySource::Files(files) => files.extend(id, by).await,
             AnySource::S3(s3) => s3.extend(id, by).await,
+            AnySource::Sqs(sqs) => sqs.extend(id, by).await,
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            AnySource::Files(files) => files.close().await,
+            AnySource::S3(s3) => s3.close().await,
+            AnySource::Sqs(sqs) => sqs.close().await,
         }
     }
 
@@ -253,6 +278,7 @@ impl Source for AnySource {
         match self {
             AnySource::Files(files) => files.trouble(),
             AnySource::S3(s3) => s3.trouble(),
+            AnySource::Sqs(sqs) => sqs.trouble(),
         }
     }
 
@@ -260,6 +286,7 @@ impl Source for AnySource {
         match self {
             AnySource::Files(files) => files.unsettled(),
             AnySource::S3(s3) => s3.unsettled(),
+            AnySource::Sqs(sqs) => sqs.unsettled(),
         }
     }
 }
@@ -270,6 +297,7 @@ impl SourceConfig {
         match self {
             SourceConfig::Files(config) => &config.limits,
             SourceConfig::S3(config) => &config.limits,
+            SourceConfig::Sqs(config) => &config.limits,
         }
     }
 

@@ -32,6 +32,8 @@ use crate::transform::Transform as _;
 
 /// How often transforms are told the time, and chunks are looked at for their age.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a source may take at the end to give back what it holds.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often old rejects are tidied away.
 const TIDY: Duration = Duration::from_secs(3600);
 
@@ -390,6 +392,9 @@ impl Engine {
         self.pool.abandon();
         ticker.abort();
         runners.abort_all();
+        for feed in &self.feeds {
+            let _ = tokio::time::timeout(LAST_WORDS, feed.source().close()).await;
+        }
         if drained {
             // Those that were begun are done; a stream's thread may still wait for input nobody needs.
             for thread in threads {

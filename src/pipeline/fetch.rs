@@ -73,9 +73,15 @@ impl Fetcher {
     async fn fetch(&self, mut job: Job, remote: &dyn Remote) {
         // Tasks are begun in the order they are spawned, and semaphores are fair. They are never closed.
         let Ok(_slot) = self.slots.acquire().await else { return };
-        let size = remote.size();
+        let size = match self.size(remote).await {
+            Ok(size) => size,
+            Err(reason) => {
+                job.refuse(reason);
+                return self.pool.push(self.pipeline.number, [job]);
+            }
+        };
         if size > READ_WHOLE {
-            return self.pass_through(job, remote).await;
+            return self.pass_through(job, remote, size).await;
         }
         let wants = usize::try_from(size).unwrap_or(usize::MAX);
         let share = u32::try_from(wants.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(self.most_ahead);
@@ -83,7 +89,7 @@ impl Fetcher {
         let permit = self.memory(wants.max(1)).await;
         let mut bytes = Vec::with_capacity(wants);
         let fetched = self
-            .pieces(remote, |piece| {
+            .pieces(remote, size, |piece| {
                 let fits = bytes.len() + piece.len() <= wants;
                 bytes.extend_from_slice(&piece[..piece.len().min(wants - bytes.len())]);
                 std::future::ready(if fits { Ok(()) } else { Err(GREW.to_owned()) })
@@ -97,7 +103,7 @@ impl Fetcher {
     }
 
     /// A large object: decoded while it comes.
-    async fn pass_through(&self, mut job: Job, remote: &dyn Remote) {
+    async fn pass_through(&self, mut job: Job, remote: &dyn Remote, size: u64) {
         let Ok(_large) = self.large.acquire().await else { return };
         let _permit = self.memory(PIECES).await;
         let (to, pieces) = mpsc::channel(AHEAD);
@@ -110,7 +116,7 @@ impl Fetcher {
             let to = &to;
             async move { to.send(Ok(piece)).await.map_err(|_| "the worker has given it up".to_owned()) }
         };
-        let ended = match self.pieces(remote, send).await {
+        let ended = match self.pieces(remote, size, send).await {
             Ok(()) => Ok(Bytes::new()),
             Err(reason) => Err(io::Error::other(reason)),
         };
@@ -121,6 +127,7 @@ impl Fetcher {
     async fn pieces<F: Future<Output = Result<(), String>>>(
         &self,
         remote: &dyn Remote,
+        size: u64,
         mut take: impl FnMut(Bytes) -> F,
     ) -> Result<(), String> {
         let (mut at, mut pause) = (0_u64, FIRST_PAUSE);
@@ -133,7 +140,7 @@ impl Fetcher {
                 }),
                 Some(pieces) => match pieces.next().await {
                     Ok(Some(piece)) => Ok(piece),
-                    Ok(None) if at >= remote.size() => return Ok(()),
+                    Ok(None) if at >= size => return Ok(()),
                     Ok(None) => {
                         Err(FetchError::Retry("the connection ended before the object did".to_owned()))
                     }
@@ -151,14 +158,33 @@ impl Fetcher {
                 Err(FetchError::Object(reason)) => return Err(reason),
                 Err(FetchError::Retry(message)) => {
                     open = None;
-                    tracing::warn!(pipeline = %self.pipeline.name, "{message}: trying again");
-                    self.retrying.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(jittered(pause)).await;
-                    self.retrying.fetch_sub(1, Ordering::Relaxed);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    self.rest(&message, &mut pause).await;
                 }
             }
         }
+    }
+
+    async fn size(&self, remote: &dyn Remote) -> Result<u64, String> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let asked = match remote.size() {
+                Some(size) => Ok(size),
+                None => remote.ask_size().await,
+            };
+            match asked {
+                Ok(size) => return Ok(size),
+                Err(FetchError::Object(reason)) => return Err(reason),
+                Err(FetchError::Retry(message)) => self.rest(&message, &mut pause).await,
+            }
+        }
+    }
+
+    async fn rest(&self, message: &str, pause: &mut Duration) {
+        tracing::warn!(pipeline = %self.pipeline.name, "{message}: trying again");
+        self.retrying.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(jittered(*pause)).await;
+        self.retrying.fetch_sub(1, Ordering::Relaxed);
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
     }
 
     /// Waits for memory for an object as stored.

@@ -13,7 +13,7 @@
 mod discover;
 mod keys;
 mod ledger;
-mod object;
+pub(crate) mod object;
 mod partition;
 mod poll;
 mod since;
@@ -249,7 +249,11 @@ impl S3 {
     async fn open(&self) -> Result<&Open, SourceError> {
         self.open
             .get_or_try_init(async || {
-                let bucket = Arc::new(poll::find(&self.config).await?);
+                let config = &self.config;
+                let owner = config.owner.as_ref().map(|owner| owner.value().clone());
+                let found =
+                    Bucket::find(config.bucket.value(), &config.aws, owner, config.requester_pays).await?;
+                let bucket = Arc::new(found);
                 let now = self.clock.now();
                 let (to, found) = mpsc::channel(FOUND);
                 let poller = Poller {
@@ -281,7 +285,8 @@ impl S3 {
         let identity = format!("{address}#{tag}").into();
         let origin = origins.of(found.key.as_bytes(), address);
         let tag = Some(tag.clone()).filter(|tag| !tag.is_empty());
-        let object = Object { bucket: bucket.clone(), key: found.key.clone(), size, tag };
+        let object =
+            Object { bucket: bucket.clone(), key: found.key.clone(), other_key: None, size: Some(size), tag };
         lock(&self.shared.desk).lent.insert(id, found);
         Delivery {
             id,

@@ -5,9 +5,10 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 11] = [
+pub(super) const SHOWN: [(&str, &str, &str); 12] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
+    ("sources", "news", "sqs"),
     ("transforms", "accounts", "account_tags"),
     ("transforms", "environment", "environment"),
     ("transforms", "signals", "signals"),
@@ -20,12 +21,13 @@ pub(super) const SHOWN: [(&str, &str, &str); 11] = [
 ];
 
 /// Components that stand there as comments: the example runs as it is.
-const ASIDE: [&str; 1] = ["bucket"];
+const ASIDE: [&str; 2] = ["bucket", "news"];
 
 /// Settings that the example states, as TOML.
-const STATED: [(&str, &str); 10] = [
+const STATED: [(&str, &str); 11] = [
     ("sources.trail.path", r#""./trail""#),
     ("sources.bucket.bucket", r#""acme-org-trail""#),
+    ("sources.news.queue_url", r#""https://sqs.eu-west-1.amazonaws.com/123456789012/trail""#),
     ("transforms.accounts.file", r#""accounts.csv""#),
     ("transforms.accounts.tags", r#"["owner", "cost_center"]"#),
     ("transforms.environment.default", r#""unknown""#),
@@ -37,7 +39,13 @@ const STATED: [(&str, &str); 10] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 35] = [
+const POSSIBLE: [(&str, &str); 41] = [
+    ("sources.news.buckets", r#"["acme-org-trail"]"#),
+    ("sources.news.aws.region", r#""eu-west-1""#),
+    ("sources.news.aws.profile", r#""audit""#),
+    ("sources.news.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
+    ("sources.news.aws.external_id", r#""acme""#),
+    ("sources.news.aws.endpoint", r#""https://vpce-0123.sqs.eu-west-1.vpce.amazonaws.com""#),
     ("sources.bucket.prefix", r#""landing/zone""#),
     ("sources.bucket.since", r#""1h""#),
     ("sources.bucket.until", r#""2026-01-31""#),

@@ -10,49 +10,101 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use crate::aws::{Kind, Refusal};
-use crate::source::{FetchError, Pieces, Remote};
+use crate::aws::{Aws, Kind, Refusal};
+use crate::source::{FetchError, Pieces, Remote, SourceError};
 
 /// A bucket as a source of objects.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// The client, for the bucket's region.
-    pub(super) client: Client,
+    pub(crate) client: Client,
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Who pays for requests.
-    pub(super) payer: Option<RequestPayer>,
+    pub(crate) payer: Option<RequestPayer>,
     /// The account that must own it.
-    pub(super) owner: Option<String>,
+    pub(crate) owner: Option<String>,
     /// Who asks, for messages.
-    pub(super) who: String,
+    pub(crate) who: String,
     /// Whether an object was read since the last refusal that may be about all of them.
-    pub(super) readable: AtomicBool,
+    pub(crate) readable: AtomicBool,
 }
 
 impl Bucket {
+    /// Finds a bucket's region, and makes a client for it.
+    pub(crate) async fn find(
+        name: &str,
+        aws: &Aws,
+        owner: Option<String>,
+        requester_pays: bool,
+    ) -> Result<Bucket, SourceError> {
+        let mut loaded = aws.load(None).await;
+        let (who, mut client) = (aws.who(), aws.s3(&loaded));
+        if aws.region.is_none() {
+            let asked =
+                client.head_bucket().bucket(name).set_expected_bucket_owner(owner.clone()).send().await;
+            let region = match asked {
+                Ok(output) => output.bucket_region().map(str::to_owned),
+                Err(error) => {
+                    let refusal = Refusal::of(&error);
+                    match (refusal.region.clone(), refusal.kind) {
+                        (Some(region), _) => Some(region),
+                        // Without s3:ListBucket the region may not be told; what is asked for next will say more.
+                        (None, Kind::Denied) => None,
+                        (None, Kind::Gone | Kind::NoPlace) => {
+                            return Err(SourceError::Stop(format!(
+                                "there is no bucket `{name}` ({})",
+                                refusal.said
+                            )));
+                        }
+                        _ => {
+                            let text = refusal.advice(&format!("s3://{name}"), &who, "s3:ListBucket");
+                            return Err(SourceError::Retry(text));
+                        }
+                    }
+                }
+            };
+            if let Some(region) =
+                region.filter(|region| loaded.region().is_none_or(|known| known.as_ref() != region))
+            {
+                loaded = aws.load(Some(&region)).await;
+                client = aws.s3(&loaded);
+            }
+        }
+        Ok(Bucket {
+            client,
+            name: name.to_owned(),
+            payer: requester_pays.then_some(RequestPayer::Requester),
+            owner,
+            who,
+            readable: AtomicBool::new(false),
+        })
+    }
+
     /// An object's address, for people.
-    pub(super) fn address(&self, key: &str) -> String {
+    pub(crate) fn address(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.name)
     }
 }
 
 /// One object.
-pub(super) struct Object {
+pub(crate) struct Object {
     /// Where it is.
-    pub(super) bucket: Arc<Bucket>,
+    pub(crate) bucket: Arc<Bucket>,
     /// Its key.
-    pub(super) key: String,
-    /// Bytes, as listed.
-    pub(super) size: u64,
-    /// Its tag as listed; what has another by now is not read.
-    pub(super) tag: Option<String>,
+    pub(crate) key: String,
+    /// Its key read another way, tried where there is none of the first.
+    pub(crate) other_key: Option<String>,
+    /// Bytes, where that was told.
+    pub(crate) size: Option<u64>,
+    /// Its tag as told; what has another when a connection broke off is not put together.
+    pub(crate) tag: Option<String>,
 }
 
 impl Object {
-    async fn ask(&self, from: u64) -> Result<Box<dyn Pieces>, FetchError> {
+    async fn ask(&self, key: &str, from: u64) -> Result<Box<dyn Pieces>, (Kind, FetchError)> {
         let bucket = &*self.bucket;
-        let request = bucket.client.get_object().bucket(&bucket.name).key(&self.key);
+        let request = bucket.client.get_object().bucket(&bucket.name).key(key);
         let request = request
             .set_range((from > 0).then(|| format!("bytes={from}-")))
             .set_if_match(self.tag.clone().filter(|_| from > 0))
@@ -61,32 +113,60 @@ impl Object {
         match request.send().await {
             Ok(output) => {
                 bucket.readable.store(true, Ordering::Relaxed);
-                Ok(Box::new(Coming { body: output.body, address: bucket.address(&self.key) }))
+                Ok(Box::new(Coming { body: output.body, address: bucket.address(key) }))
             }
-            Err(error) => {
-                let refusal = Refusal::of(&error);
-                let permission = format!("s3:GetObject on arn:aws:s3:::{}/*", bucket.name);
-                let text = refusal.advice(&bucket.address(&self.key), &bucket.who, &permission);
-                Err(match refusal.kind {
-                    Kind::Gone | Kind::Archived | Kind::Replaced => FetchError::Object(text),
-                    // Where nothing at all may be read, it is not about this object.
-                    Kind::Denied | Kind::Key if bucket.readable.load(Ordering::Relaxed) => {
-                        FetchError::Object(text)
-                    }
-                    _ => FetchError::Retry(text),
-                })
-            }
+            Err(error) => Err(self.refused(key, &Refusal::of(&error))),
         }
+    }
+
+    async fn head(&self, key: &str) -> Result<u64, (Kind, FetchError)> {
+        let bucket = &*self.bucket;
+        let request = bucket.client.head_object().bucket(&bucket.name).key(key);
+        let request =
+            request.set_request_payer(bucket.payer.clone()).set_expected_bucket_owner(bucket.owner.clone());
+        match request.send().await {
+            Ok(output) => Ok(u64::try_from(output.content_length().unwrap_or_default()).unwrap_or_default()),
+            Err(error) => Err(self.refused(key, &Refusal::of(&error))),
+        }
+    }
+
+    fn refused(&self, key: &str, refusal: &Refusal) -> (Kind, FetchError) {
+        let bucket = &*self.bucket;
+        let permission = format!("s3:GetObject on arn:aws:s3:::{}/*", bucket.name);
+        let text = refusal.advice(&bucket.address(key), &bucket.who, &permission);
+        let error = match refusal.kind {
+            Kind::Gone | Kind::Archived | Kind::Replaced => FetchError::Object(text),
+            // Where nothing at all may be read, it is not about this object.
+            Kind::Denied | Kind::Key if bucket.readable.load(Ordering::Relaxed) => FetchError::Object(text),
+            _ => FetchError::Retry(text),
+        };
+        (refusal.kind, error)
     }
 }
 
 impl Remote for Object {
-    fn size(&self) -> u64 {
+    fn size(&self) -> Option<u64> {
         self.size
     }
 
+    fn ask_size(&self) -> BoxFuture<'_, Result<u64, FetchError>> {
+        async {
+            match (self.head(&self.key).await, &self.other_key) {
+                (Err((Kind::Gone, error)), Some(other)) => self.head(other).await.map_err(|_| error),
+                (asked, _) => asked.map_err(|(_, error)| error),
+            }
+        }
+        .boxed()
+    }
+
     fn open(&self, from: u64) -> BoxFuture<'_, Result<Box<dyn Pieces>, FetchError>> {
-        self.ask(from).boxed()
+        async move {
+            match (self.ask(&self.key, from).await, &self.other_key) {
+                (Err((Kind::Gone, error)), Some(other)) => self.ask(other, from).await.map_err(|_| error),
+                (asked, _) => asked.map_err(|(_, error)| error),
+            }
+        }
+        .boxed()
     }
 }
 

@@ -3,11 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::types::RequestPayer;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
@@ -17,10 +16,8 @@ use super::keys::{self, Minute};
 use super::ledger::Waiting;
 use super::object::Bucket;
 use super::partition::{Listed, Partition, Request};
-use super::{Choice, Config, Found, Shared, lock};
-use crate::aws::{Kind, Refusal};
+use super::{Choice, Found, Shared, lock};
 use crate::clock::Clock;
-use crate::source::SourceError;
 
 /// Listings and discoveries at once.
 const AT_ONCE: usize = 16;
@@ -45,56 +42,6 @@ pub(super) struct Poller {
     pub(super) once: bool,
     pub(super) most: Option<NonZeroU32>,
     pub(super) to: mpsc::Sender<Found>,
-}
-
-/// Finds the bucket's region, and makes a client for it.
-pub(super) async fn find(config: &Config) -> Result<Bucket, SourceError> {
-    let aws = &config.aws;
-    let name = config.bucket.value().clone();
-    let mut loaded = aws.load(None).await;
-    let (who, mut client) = (aws.who(), aws.s3(&loaded));
-    let owner = config.owner.as_ref().map(|owner| owner.value().clone());
-    if aws.region.is_none() {
-        let asked = client.head_bucket().bucket(&name).set_expected_bucket_owner(owner.clone()).send().await;
-        let region = match asked {
-            Ok(output) => output.bucket_region().map(str::to_owned),
-            Err(error) => {
-                let refusal = Refusal::of(&error);
-                match (refusal.region.clone(), refusal.kind) {
-                    (Some(region), _) => Some(region),
-                    // Without s3:ListBucket the region may not be told; listing will say more.
-                    (None, Kind::Denied) => None,
-                    (None, Kind::Gone) => {
-                        return Err(SourceError::Stop(format!(
-                            "there is no bucket `{name}` ({})",
-                            refusal.said
-                        )));
-                    }
-                    _ => {
-                        return Err(SourceError::Retry(refusal.advice(
-                            &format!("s3://{name}"),
-                            &who,
-                            "s3:ListBucket",
-                        )));
-                    }
-                }
-            }
-        };
-        if let Some(region) =
-            region.filter(|region| loaded.region().is_none_or(|known| known.as_ref() != region))
-        {
-            loaded = aws.load(Some(&region)).await;
-            client = aws.s3(&loaded);
-        }
-    }
-    Ok(Bucket {
-        client,
-        name,
-        payer: config.requester_pays.then_some(RequestPayer::Requester),
-        owner,
-        who,
-        readable: AtomicBool::new(false),
-    })
 }
 
 /// What one request brought.

@@ -1,0 +1,326 @@
+//! The queue itself: what it is, messages received, leases extended, messages deleted or given back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
+    MessageSystemAttributeName, QueueAttributeName,
+};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::lease::{Number, Over, Part};
+use super::message::{self, Meaning, Told};
+use super::{Config, Shared, lock};
+use crate::aws::{Kind, Refusal};
+use crate::source::SourceError;
+use crate::source::layout::Layout;
+
+/// Requests for messages that wait at the same time.
+pub(super) const RECEIVERS: usize = 4;
+/// Messages that are ours, at most.
+const MOST: usize = 512;
+/// Messages in a request.
+const BATCH: i32 = 10;
+/// How long a request waits for a message, seconds.
+const WAIT: i32 = 20;
+/// The longest time a message that is not understood stays hidden, seconds.
+const LONGEST: i32 = 3600;
+/// Between two looks at the leases.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A part of a message, to be lent.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) message: Number,
+    pub(super) part: Part,
+    pub(super) failures: u32,
+}
+
+/// A queue.
+pub(super) struct Queue {
+    client: Client,
+    pub(super) url: String,
+    name: String,
+    who: String,
+    /// The account that owns it.
+    pub(super) account: Option<String>,
+    buckets: Vec<String>,
+    lease: Duration,
+    /// How often a message comes before the queue takes it away; 0: for ever.
+    most_receives: u32,
+    room: Semaphore,
+    told: AtomicBool,
+    pub(super) left: AtomicU64,
+}
+
+impl Queue {
+    /// Finds the queue's region, account and rules.
+    pub(super) async fn find(config: &Config, name: &str) -> Result<Queue, SourceError> {
+        let url = config.queue_url.value().clone();
+        let loaded = config.aws.load(region_of(&url).filter(|_| config.aws.region.is_none())).await;
+        let client = Client::new(&loaded);
+        let asked = client
+            .get_queue_attributes()
+            .queue_url(&url)
+            .attribute_names(QueueAttributeName::QueueArn)
+            .attribute_names(QueueAttributeName::RedrivePolicy);
+        let who = config.aws.who();
+        let output = asked.send().await.map_err(|error| {
+            let refusal = Refusal::of(&error);
+            let text = refusal.advice(&format!("queue {url}"), &who, "sqs:GetQueueAttributes");
+            if refusal.kind == Kind::NoPlace { SourceError::Stop(text) } else { SourceError::Retry(text) }
+        })?;
+        let attribute =
+            |name: QueueAttributeName| output.attributes().and_then(|all| all.get(&name)).cloned();
+        let arn = attribute(QueueAttributeName::QueueArn).unwrap_or_default();
+        let redrive = attribute(QueueAttributeName::RedrivePolicy).unwrap_or_default();
+        let redrive: serde_json::Value = serde_json::from_str(&redrive).unwrap_or_default();
+        let most = &redrive["maxReceiveCount"];
+        let most_receives = most.as_u64().or_else(|| most.as_str()?.parse().ok()).unwrap_or_default();
+        Ok(Queue {
+            client,
+            account: arn.split(':').nth(4).filter(|account| account.len() == 12).map(str::to_owned),
+            url,
+            name: name.to_owned(),
+            who,
+            buckets: config.buckets.iter().map(|bucket| bucket.value().clone()).collect(),
+            lease: config.lease.get(),
+            most_receives: u32::try_from(most_receives).unwrap_or(u32::MAX),
+            room: Semaphore::new(MOST),
+            told: AtomicBool::new(false),
+            left: AtomicU64::new(0),
+        })
+    }
+
+    fn seconds(&self) -> i32 {
+        i32::try_from(self.lease.as_secs()).unwrap_or(i32::MAX)
+    }
+
+    /// Whether an object may be read: a message may name any.
+    fn allows(&self, told: &Told) -> bool {
+        if self.buckets.is_empty() {
+            return self.account.is_some() && Layout::read(told.key.as_bytes()).is_some();
+        }
+        self.buckets.contains(&told.bucket)
+    }
+
+    /// Deletes messages, or gives them back.
+    pub(super) async fn end(&self, over: Vec<Over>) {
+        let (delete, back): (Vec<Over>, Vec<Over>) = over.into_iter().partition(|over| over.delete);
+        self.room.add_permits(delete.len() + back.len());
+        let receipts = |over: Vec<Over>| over.into_iter().map(|over| over.receipt).collect::<Vec<_>>();
+        self.delete(receipts(delete)).await;
+        self.hide(receipts(back), 0).await;
+    }
+
+    async fn delete(&self, receipts: Vec<String>) {
+        for group in receipts.chunks(10) {
+            let entries = group.iter().zip(0..).filter_map(|(receipt, id): (_, u32)| {
+                DeleteMessageBatchRequestEntry::builder()
+                    .id(id.to_string())
+                    .receipt_handle(receipt)
+                    .build()
+                    .ok()
+            });
+            let request = self.client.delete_message_batch().queue_url(&self.url);
+            let sent = request.set_entries(Some(entries.collect())).send().await;
+            match sent {
+                Ok(output) => {
+                    for failed in output.failed() {
+                        self.problem(&format!(
+                            "deleting a message: {}",
+                            failed.message().unwrap_or(failed.code())
+                        ));
+                    }
+                }
+                Err(error) => {
+                    let advice =
+                        Refusal::of(&error).advice("deleting messages", &self.who, "sqs:DeleteMessage");
+                    self.problem(&advice);
+                }
+            }
+        }
+    }
+
+    /// Sets for how long messages are hidden from others.
+    async fn hide(&self, receipts: Vec<String>, seconds: i32) {
+        for group in receipts.chunks(10) {
+            let entries = group.iter().zip(0..).filter_map(|(receipt, id): (_, u32)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(id.to_string());
+                entry.receipt_handle(receipt).visibility_timeout(seconds).build().ok()
+            });
+            let request = self.client.change_message_visibility_batch().queue_url(&self.url);
+            if let Err(error) = request.set_entries(Some(entries.collect())).send().await {
+                let permission = "sqs:ChangeMessageVisibility";
+                self.problem(&Refusal::of(&error).advice("extending leases", &self.who, permission));
+            }
+        }
+    }
+
+    fn problem(&self, message: &str) {
+        tracing::warn!(source = self.name, "{message}");
+    }
+
+    /// What a message brings; those that are done with at once are deleted or hidden.
+    async fn take(&self, shared: &Shared, message: Message) -> Vec<Found> {
+        let Some(receipt) = message.receipt_handle else { return Vec::new() };
+        let received: u32 = message
+            .attributes
+            .as_ref()
+            .and_then(|all| all.get(&MessageSystemAttributeName::ApproximateReceiveCount))
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(1);
+        let meaning = message::read(message.body.as_deref().unwrap_or_default());
+        let parts: Vec<Part> = match meaning {
+            Meaning::Objects(told) => {
+                if let Some(other) = told.iter().find(|told| !self.allows(told)) {
+                    let bucket = &other.bucket;
+                    let hint = "add it to `buckets` if it should be read";
+                    self.leave(
+                        &receipt,
+                        received,
+                        &format!("a message names bucket `{bucket}`, which is not ours: {hint}"),
+                    );
+                    return self.hidden(receipt, received).await;
+                }
+                // What is no log file (a digest, a placeholder) is settled without being read.
+                told.into_iter().filter(is_log).map(Part::Object).collect()
+            }
+            Meaning::Event(text) => vec![Part::Event(text)],
+            Meaning::Nothing(what) => {
+                tracing::debug!(source = self.name, what, "a message asks for nothing");
+                Vec::new()
+            }
+            Meaning::Unknown(why) => {
+                self.leave(
+                    &receipt,
+                    received,
+                    &format!("a message is not understood: {why}; it stays on the queue"),
+                );
+                return self.hidden(receipt, received).await;
+            }
+        };
+        if parts.is_empty() {
+            self.delete(vec![receipt]).await;
+            self.room.add_permits(1);
+            return Vec::new();
+        }
+        let is_last = self.most_receives > 0 && received + 1 >= self.most_receives;
+        let number = lock(&shared.leases).take(receipt, parts.len(), self.lease, is_last);
+        parts.into_iter().map(|part| Found { message: number, part, failures: 0 }).collect()
+    }
+
+    fn leave(&self, _receipt: &str, received: u32, message: &str) {
+        if received == 1 {
+            self.left.fetch_add(1, Ordering::Relaxed);
+        }
+        if !self.told.swap(true, Ordering::Relaxed) {
+            self.problem(message);
+        }
+    }
+
+    /// A message that stays on the queue is hidden for longer each time it comes.
+    async fn hidden(&self, receipt: String, received: u32) -> Vec<Found> {
+        let seconds = 30_i32.saturating_mul(1 << received.min(8)).min(LONGEST);
+        self.hide(vec![receipt], seconds).await;
+        self.room.add_permits(1);
+        Vec::new()
+    }
+}
+
+fn is_log(told: &Told) -> bool {
+    let layout = Layout::read(told.key.as_bytes());
+    let kind = layout.as_ref().map_or("CloudTrail", |layout| layout.kind);
+    !matches!(kind, "CloudTrail-Digest" | "CloudTrail-Lake") && !told.key.ends_with('/')
+}
+
+/// The region in a queue's URL: `https://sqs.eu-west-1.amazonaws.com/…`, `https://eu-west-1.queue.amazonaws.com/…`.
+fn region_of(url: &str) -> Option<&str> {
+    let host = url.split("://").nth(1)?.split('/').next()?;
+    let mut parts = host.split('.');
+    match (parts.next()?, parts.next()?) {
+        ("sqs" | "sqs-fips", region) if host.contains("amazonaws") => Some(region),
+        (region, "queue") if host.contains("amazonaws") => Some(region),
+        _ => None,
+    }
+}
+
+/// Receives messages as long as somebody wants them; with `once`, until the queue is empty.
+pub(super) async fn receive(queue: Arc<Queue>, shared: Arc<Shared>, to: mpsc::Sender<Found>, once: bool) {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let Ok(room) = queue.room.acquire_many(BATCH.unsigned_abs()).await else { return };
+        let asked = queue
+            .client
+            .receive_message()
+            .queue_url(&queue.url)
+            .max_number_of_messages(BATCH)
+            .wait_time_seconds(if once { 1 } else { WAIT })
+            .visibility_timeout(queue.seconds())
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
+        let sent = tokio::select! {
+            sent = asked.send() => sent,
+            () = to.closed() => return,
+        };
+        let messages = match sent {
+            Ok(output) => output.messages.unwrap_or_default(),
+            Err(error) => {
+                drop(room);
+                let advice =
+                    Refusal::of(&error).advice("receiving messages", &queue.who, "sqs:ReceiveMessage");
+                queue.problem(&format!("{advice}: trying again"));
+                *lock(&shared.trouble) = Some(advice);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(60));
+                continue;
+            }
+        };
+        pause = Duration::from_millis(200);
+        lock(&shared.trouble).take();
+        // Each message holds its place until it ends.
+        room.forget();
+        queue.room.add_permits(usize::try_from(BATCH).unwrap_or(0).saturating_sub(messages.len()));
+        if once && messages.is_empty() && lock(&shared.leases).len() == 0 {
+            return;
+        }
+        for message in messages {
+            for found in queue.take(&shared, message).await {
+                if to.send(found).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Extends leases.
+pub(super) async fn keep(queue: Arc<Queue>, shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(LOOK.min(queue.lease / 4)).await;
+        let due = lock(&shared.leases).due(queue.lease);
+        if !due.is_empty() {
+            queue.hide(due, queue.seconds()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queues_region_stands_in_its_url() {
+        for (url, region) in [
+            ("https://sqs.eu-west-1.amazonaws.com/123456789012/trail", Some("eu-west-1")),
+            ("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/trail", Some("cn-north-1")),
+            ("https://eu-west-1.queue.amazonaws.com/123456789012/trail", Some("eu-west-1")),
+            ("http://127.0.0.1:5555/123456789012/trail", None),
+            ("trail", None),
+        ] {
+            assert_eq!(region_of(url), region, "{url}");
+        }
+    }
+}
