@@ -16,7 +16,6 @@ mod rejects;
 mod replay;
 mod run;
 mod savings;
-mod since;
 mod state;
 mod style;
 mod test;

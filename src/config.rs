@@ -14,6 +14,7 @@ pub mod problem;
 mod read;
 mod reference;
 pub mod resolve;
+mod since;
 mod suggest;
 pub mod value;
 
@@ -21,6 +22,7 @@ pub use at::{At, OneOrMany};
 pub use matching::{Match, PathSegment, Patterns};
 pub use problem::{Document, Problem, Problems, Severity};
 pub use resolve::{Component, Pipeline, PipelineSink, Resolved, Shape};
+pub use since::Since;
 pub(crate) use value::read_from_text;
 pub use value::{ByteSize, Duration, Secret, ValueError};
 

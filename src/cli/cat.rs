@@ -1,5 +1,6 @@
-//! `cat`: the records of files as NDJSON, without configuration or state.
+//! `cat`: the records of files and buckets as NDJSON, without configuration or state.
 
+mod bucket;
 mod fields;
 pub(super) mod whereabouts;
 
@@ -9,11 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::progress::Progress;
-use super::since::Since;
 use super::style::Style;
 use super::text::{bytes, count};
 use super::{Outcome, Surroundings, Wrong};
 use crate::clock::Timestamp;
+use crate::config::{Duration, Since};
 use crate::decode::{Buffer, Decode, Input, Item, Limits, Space, Tools};
 use crate::encode::{Encoder, Nested, Shape};
 use crate::pattern::compile::{MatchScratch, PatternSet};
@@ -34,7 +35,7 @@ const AT_ONCE: u64 = 8 << 20;
 /// Problems that are shown; the others are counted.
 const SHOWN: u64 = 20;
 
-/// Prints the records of files as NDJSON: no configuration, no state
+/// Prints the records of files and buckets as NDJSON: no configuration, no state
 ///
 /// gzip, zstd or plain; log files, arrays, NDJSON, EventBridge events, subscription payloads: told apart by content.
 /// A record is printed as it was written, but for session tokens, which are live credentials: REDACTED stands in their
@@ -45,9 +46,9 @@ Examples:
   trailship cat trail/ --match '{\"eventName\": [\"ConsoleLogin\"]}'
   trailship cat 'trail/**/us-east-1/**/*.json.gz' --since 1h --limit 10
   trailship cat trail/ --fields eventTime,eventName,userIdentity.arn
-  aws s3 cp s3://bucket/key.json.gz - | trailship cat -")]
+  trailship cat s3://acme-org-trail --since 6h --match '{\"errorCode\": [{\"exists\": true}]}'")]
 pub(super) struct Args {
-    /// A file, a directory with everything below it, a glob, or - for standard input
+    /// A file, a directory with everything below it, a glob, s3://BUCKET[/PREFIX], or - for standard input
     #[arg(value_name = "WHERE", required = true)]
     places: Vec<String>,
     /// Only records that match this EventBridge event pattern, as JSON
@@ -82,6 +83,7 @@ pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome>
         around,
         selected,
         since,
+        named_since: args.since,
         fields: args.fields.clone(),
         pretty: terminal && !args.json && args.fields.is_none(),
         style: Style::of_stdout(),
@@ -128,6 +130,8 @@ struct Cat<'s> {
     selected: Option<PatternSet>,
     /// Where an event's time stands, and the oldest that is printed.
     since: Option<(IdentitySlots, Timestamp)>,
+    /// The same, for the names of a bucket's objects.
+    named_since: Option<Since>,
     fields: Option<Fields>,
     /// Whether a record is a line for people.
     pretty: bool,
@@ -165,6 +169,10 @@ impl Cat<'_> {
                 self.object("-", &mut Input::Read(&mut io::stdin().lock()))?;
                 continue;
             }
+            if let Some(place) = place.strip_prefix("s3://") {
+                self.bucket(place)?;
+                continue;
+            }
             let mut found = false;
             for path in whereabouts::files(place)? {
                 if self.left == 0 {
@@ -179,6 +187,35 @@ impl Cat<'_> {
             if !found {
                 self.fail(&format!("{place}: there is no such file"));
             }
+        }
+        Ok(())
+    }
+
+    /// Prints what is named since the time that was asked for, else in the last hour, in a bucket.
+    fn bucket(&mut self, place: &str) -> anyhow::Result<()> {
+        let since = self.named_since.unwrap_or_else(|| {
+            self.tell(&format!(
+                "s3://{place}: what was delivered in the last hour; `--since` says another time"
+            ));
+            Since::Ago(Duration::minutes(60))
+        });
+        let mut bucket = bucket::Bucket::open(place, since, &self.around.clock)?;
+        let mut found = false;
+        while self.left > 0
+            && let Some(object) = bucket.next()
+        {
+            found = true;
+            let name = if object.address.is_empty() { format!("s3://{place}") } else { object.address };
+            match object.bytes {
+                Ok(bucket::Coming::Whole(bytes)) => self.object(&name, &mut Input::Whole(&bytes))?,
+                Ok(bucket::Coming::Pieces(mut pieces)) => {
+                    self.object(&name, &mut Input::Read(&mut pieces))?
+                }
+                Err(error) => self.fail(&error),
+            }
+        }
+        if !found {
+            self.fail(&format!("s3://{place}: no CloudTrail objects of that time"));
         }
         Ok(())
     }

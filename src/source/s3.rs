@@ -16,7 +16,6 @@ mod ledger;
 pub(crate) mod object;
 mod partition;
 mod poll;
-mod since;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -29,6 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OnceCell, mpsc};
 
+use self::keys::Minute;
 use self::ledger::{Ledger, Waiting};
 use self::object::{Bucket, Object};
 use self::partition::Partition;
@@ -39,10 +39,9 @@ use super::{Body, Build, BuildError, Delivery, MOST_FAILURES, Source, SourceErro
 use crate::ack::{DeliveryId, Note, Settled, Verdict};
 use crate::aws::Aws;
 use crate::clock::{Clock, Timestamp};
-use crate::config::At;
+use crate::config::{At, Since};
 
 pub use self::partition::Cursor;
-pub use self::since::Since;
 
 /// The first part of the names of the state's spaces.
 pub const SPACES: &str = "s3/";
@@ -203,7 +202,10 @@ impl S3 {
     /// The state cannot be read, or the range of time is empty.
     pub fn build(config: &Config, build: &Build<'_>) -> Result<S3, BuildError> {
         let now = build.clock.now();
-        let (from, to) = (config.since.minute(now), config.until.as_ref().map(|until| until.minute(now)));
+        let (from, to) = (
+            Minute::of(config.since.time(now)),
+            config.until.as_ref().map(|until| Minute::of(until.time(now))),
+        );
         if to.is_some_and(|to| to <= from) {
             return Err(BuildError("`until` is not after `since`".to_owned()));
         }
@@ -218,7 +220,8 @@ impl S3 {
             desk.left.push_back(Found { key, object });
         }
         let left = desk.left.len();
-        if desk.partitions.is_empty() {
+        let told = !build.pipeline.is_empty(); // a command that only reads has no pipeline
+        if desk.partitions.is_empty() && told {
             tracing::info!(source = build.name, bucket = %config.bucket.value(), since = %from.shown(), "no cursors yet: shipping what is named from then on");
         } else if left > 0 {
             desk.crash.0 = left as u64;
@@ -265,8 +268,8 @@ impl S3 {
                         kinds: self.config.kinds.clone(),
                     },
                     prefix: self.config.prefix.as_ref().map(|at| at.value().clone()).unwrap_or_default(),
-                    floor: self.config.since.minute(now),
-                    until: self.config.until.as_ref().map(|until| until.minute(now)),
+                    floor: Minute::of(self.config.since.time(now)),
+                    until: self.config.until.as_ref().map(|until| Minute::of(until.time(now))),
                     clock: self.clock.clone(),
                     once: self.once,
                     most: self.config.max_list_per_hour,
@@ -405,7 +408,7 @@ impl Drop for S3 {
         }
         let counted = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let Shared { lists, others, late, .. } = &*self.shared;
-        tracing::info!(
+        tracing::debug!(
             bucket = %self.config.bucket.value(),
             lists = counted(lists),
             other_objects = counted(others),

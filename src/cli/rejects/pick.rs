@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Wrong;
-use crate::cli::since::Since;
 use crate::clock::Timestamp;
+use crate::config::Since;
 use crate::pipeline::rejects::Manifest;
 use crate::pipeline::rejects::key::Key;
 use crate::pipeline::rejects::shelf::{self, Seen};

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::keys::Minute;
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+
+use super::value::{Duration, ValueError, read_from_text};
 use crate::clock::Timestamp;
-use crate::config::{Duration, ValueError, read_from_text};
 
 /// Where a range of time begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,16 +21,16 @@ pub enum Since {
 }
 
 impl Since {
-    /// The minute it is.
-    pub(super) fn minute(self, now: Timestamp) -> Minute {
+    /// The point in time.
+    pub fn time(self, now: Timestamp) -> Timestamp {
         match self {
             Since::Ago(by) => {
                 let by = i64::try_from(by.get().as_nanos()).unwrap_or(i64::MAX);
-                Minute::of(Timestamp(now.0.saturating_sub(by)))
+                Timestamp(now.0.saturating_sub(by))
             }
-            Since::At(at) => Minute::of(at),
+            Since::At(at) => at,
             // CloudTrail began in 2013.
-            Since::Beginning => Minute(1_356_998_400 / 60),
+            Since::Beginning => Timestamp::from_seconds(1_356_998_400),
         }
     }
 }
@@ -41,13 +43,14 @@ impl FromStr for Since {
         if text == "beginning" {
             return Ok(Since::Beginning);
         }
-        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        let utc = |civil: DateTime| civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+        let at = text.parse::<jiff::Timestamp>().ok();
+        let at = at.or_else(|| text.parse::<DateTime>().ok().and_then(utc));
+        // A day alone is a time, too.
+        let at =
+            at.or_else(|| text.parse::<Date>().ok().and_then(|day| utc(day.to_datetime(Time::midnight()))));
+        if let Some(at) = at {
             return Ok(Since::At(Timestamp::from_seconds(at.as_second())));
-        }
-        if let Ok(day) = text.parse::<jiff::civil::Date>()
-            && let Ok(at) = day.to_zoned(jiff::tz::TimeZone::UTC)
-        {
-            return Ok(Since::At(Timestamp::from_seconds(at.timestamp().as_second())));
         }
         text.parse().map(Since::Ago).map_err(|_| {
             ValueError::new(
@@ -82,17 +85,19 @@ mod tests {
     fn points_in_time_are_read_as_people_write_them() {
         let now = Timestamp::from_seconds(1_709_208_000); // 2024-02-29T12:00:00Z
         for (text, shown) in [
-            ("1h", "2024-02-29T11:00Z"),
-            ("2024-02-28", "2024-02-28T00:00Z"),
-            ("2024-02-28T10:30:59Z", "2024-02-28T10:30Z"),
-            ("2024-02-28T10:30:59+02:00", "2024-02-28T08:30Z"),
-            ("beginning", "2013-01-01T00:00Z"),
+            ("1h", "2024-02-29T11:00:00Z"),
+            ("7 days", "2024-02-22T12:00:00Z"),
+            ("2024-02-28", "2024-02-28T00:00:00Z"),
+            ("2024-02-28T08:30:00", "2024-02-28T08:30:00Z"),
+            ("2024-02-28T10:30:59Z", "2024-02-28T10:30:59Z"),
+            ("2024-02-28T10:30:59+02:00", "2024-02-28T08:30:59Z"),
+            ("beginning", "2013-01-01T00:00:00Z"),
         ] {
             let since: Since = text.parse().unwrap();
-            assert_eq!(since.minute(now).shown(), shown, "{text}");
+            assert_eq!(since.time(now).to_string(), shown, "{text}");
             assert_eq!(since.to_string().parse::<Since>().unwrap(), since);
         }
-        for wrong in ["", "yesterday", "1", "2024-13-01"] {
+        for wrong in ["", "yesterday", "1", "-1h", "2024-13-01"] {
             assert!(wrong.parse::<Since>().is_err(), "{wrong}");
         }
     }
