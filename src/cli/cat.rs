@@ -55,7 +55,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "PATTERN")]
     r#match: Option<String>,
     /// Only records of events since: a duration (1h) or a time (2026-01-15T10:00:00Z); what has no time is printed
-    #[arg(short, long, value_name = "WHEN")]
+    #[arg(short, long, value_name = "WHEN", value_parser = crate::cli::text::since)]
     since: Option<Since>,
     /// Only these fields, as dotted paths
     #[arg(short, long, value_name = "A,B.C")]

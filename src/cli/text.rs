@@ -1,4 +1,6 @@
-//! Numbers as people read them.
+//! Numbers as people read them, and times as they write them.
+
+use crate::config::{Since, ValueError};
 
 /// Writes a count with thousands separators: `1,234,567`.
 pub(super) fn count(number: u64) -> String {
@@ -37,6 +39,11 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
     let tenths = u128::from(part) * 1000 / u128::from(whole);
     format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+/// Reads a point in time from the command line.
+pub(super) fn since(text: &str) -> Result<Since, String> {
+    text.parse().map_err(|error: ValueError| format!("{}: {}", error.message, error.hint))
 }
 
 #[cfg(test)]

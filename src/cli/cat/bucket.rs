@@ -63,7 +63,7 @@ impl Bucket {
         let build = Build { pipeline: "", name: "cat", store, clock: clock.clone(), once: true };
         let source = S3::build(&config, &build)?;
         let (to, objects) = mpsc::channel(1);
-        runtime.spawn(async move { fetch(source, to).await });
+        runtime.spawn(Box::pin(fetch(source, to)));
         Ok(Bucket { objects, _runtime: runtime })
     }
 
@@ -104,14 +104,12 @@ async fn fetch(source: S3, to: mpsc::Sender<Object>) {
         {
             coming.push_back(one(delivery));
         }
-        match coming.next().await {
-            Some(object) => {
-                if to.send(object).await.is_err() {
-                    return;
-                }
-            }
-            None if ended => return,
-            None => {}
+        let goes_on = match coming.next().await {
+            Some(object) => to.send(object).await.is_ok(),
+            None => !ended,
+        };
+        if !goes_on {
+            return;
         }
     }
 }

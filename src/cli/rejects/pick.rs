@@ -27,7 +27,7 @@ pub(in crate::cli) struct Filters {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Only what was refused since: a duration (1h) or a time (2026-01-15T10:00:00Z)
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", value_parser = crate::cli::text::since)]
     since: Option<Since>,
 }
 
