@@ -181,6 +181,8 @@ struct Desk {
     /// Of those left by the run before: not settled, their records so far.
     crash: (u64, u64),
     trouble: Option<String>,
+    /// Listing has ended before its end, because of that.
+    given_up: bool,
 }
 
 impl Desk {
@@ -352,7 +354,11 @@ impl Source for S3 {
                     desk.lent.is_empty() && desk.again.is_empty() && desk.left.is_empty()
                 };
                 if idle {
-                    return Ok(None);
+                    let desk = lock(&self.shared.desk);
+                    return match &desk.trouble {
+                        Some(trouble) if desk.given_up => Err(SourceError::Stop(trouble.clone())),
+                        _ => Ok(None),
+                    };
                 }
                 tokio::select! {
                     () = self.returned.notified() => {}

@@ -50,7 +50,7 @@ pub(super) struct Partition {
     pub(super) prefix: String,
     /// Where it stands.
     pub(super) cursor: Cursor,
-    /// Hashes of the names seen, by the hour in the name.
+    /// Hashes of the names seen, sorted, by the hour in the name.
     seen: BTreeMap<i64, Vec<u64>>,
     /// Objects that are not settled.
     pub(super) waiting: usize,
@@ -114,7 +114,8 @@ impl Partition {
     }
 
     /// Takes up names seen in an hour, from the state.
-    pub(super) fn remember(&mut self, hour: i64, hashes: Vec<u64>) {
+    pub(super) fn remember(&mut self, hour: i64, mut hashes: Vec<u64>) {
+        hashes.sort_unstable();
         self.seen.insert(hour, hashes);
     }
 

@@ -27,6 +27,8 @@ const DISCOVER_EVERY: i64 = 600;
 const FIRST_PAUSE: i64 = 1;
 /// Seconds.
 const LONGEST_PAUSE: i64 = 300;
+/// Refusals in a row after which a run that ends gives up.
+const MOST_REFUSALS: u32 = 6;
 /// Dollars for 1,000 LIST requests (S3 standard, us-east-1; estimate).
 const LIST_PRICE: f64 = 0.005;
 
@@ -63,7 +65,10 @@ struct Round {
     pause: i64,
     /// No LIST before this, in milliseconds: the limit of an hour.
     next_list: i64,
-    told: bool,
+    /// No folder is looked into before this, in seconds.
+    look_at: i64,
+    /// Refusals since the last answer.
+    refused: u32,
 }
 
 impl Poller {
@@ -80,8 +85,14 @@ impl Poller {
                 if let Some(request) = self.due(&round, now) {
                     round.listing.insert(request.prefix.clone());
                     requests.push(self.list(request).boxed());
-                } else if let Some((folder, path)) = round.folders.pop_front() {
+                } else if now >= round.look_at
+                    && let Some((folder, path)) = round.folders.pop_front()
+                {
                     round.looking += 1;
+                    if round.discovered {
+                        // What was found is polled; looking for more takes its time.
+                        round.look_at = now + 1;
+                    }
                     requests.push(self.look(folder, path).boxed());
                 } else {
                     break;
@@ -93,6 +104,10 @@ impl Poller {
                 self.tell_estimate();
             }
             if self.once && requests.is_empty() && round.discovered && self.is_over() {
+                return;
+            }
+            if self.once && round.refused >= MOST_REFUSALS {
+                lock(&self.shared.desk).given_up = true;
                 return;
             }
             let wait = self.wait(&round, now);
@@ -156,7 +171,8 @@ impl Poller {
         let desk = lock(&self.shared.desk);
         let listing = |partition: &&Partition| !round.listing.contains(&partition.prefix);
         let due = desk.partitions.values().filter(listing).map(|partition| partition.due).min();
-        let next = due.unwrap_or(i64::MAX).min(round.discover_at).clamp(now, now + 3600);
+        let look = if round.folders.is_empty() { i64::MAX } else { round.look_at };
+        let next = due.unwrap_or(i64::MAX).min(round.discover_at).min(look).clamp(now, now + 3600);
         let limited = if self.most.is_some() { round.next_list - self.clock.now().0 / 1_000_000 } else { 0 };
         let millis = ((next - now) * 1000).max(limited).max(if next <= now { 50 } else { 0 });
         Duration::from_millis(u64::try_from(millis).unwrap_or(1000))
@@ -215,6 +231,9 @@ impl Poller {
         match answer {
             Answer::Folders { folder, path, names } => {
                 round.looking -= 1;
+                if names.is_ok() {
+                    self.answered(round);
+                }
                 match names {
                     Ok(_) if folder == Folder::Partition => self.enter(path),
                     Ok(names) => {
@@ -226,29 +245,23 @@ impl Poller {
                         }
                     }
                     Err(message) => {
-                        self.trouble(round, message);
-                        tokio::time::sleep(Duration::from_secs(round.pause.unsigned_abs())).await;
+                        round.look_at = now + self.trouble(round, message);
                         round.folders.push_back((folder, path));
                     }
                 }
                 true
             }
             Answer::Refused { prefix, message } => {
-                self.trouble(round, message);
+                let pause = self.trouble(round, message);
                 round.listing.remove(&prefix);
                 if let Some(partition) = lock(&self.shared.desk).partitions.get_mut(&prefix) {
-                    partition.due = now + round.pause;
+                    partition.due = now + pause;
                 }
-                round.pause = (round.pause * 2).min(LONGEST_PAUSE);
                 true
             }
             Answer::Page { prefix, listed, more } => {
                 round.listing.remove(&prefix);
-                round.pause = FIRST_PAUSE;
-                if std::mem::take(&mut round.told) {
-                    lock(&self.shared.desk).trouble = None;
-                    tracing::info!(bucket = %self.bucket.name, "the bucket can be listed again");
-                }
+                self.answered(round);
                 self.page(&prefix, listed, more).await
             }
         }
@@ -298,10 +311,23 @@ impl Poller {
         desk.partitions.entry(prefix.clone()).or_insert_with(|| Partition::new(prefix, self.floor));
     }
 
-    fn trouble(&self, round: &mut Round, message: String) {
+    /// The bucket has answered.
+    fn answered(&self, round: &mut Round) {
+        round.pause = FIRST_PAUSE;
+        if std::mem::take(&mut round.refused) > 0 {
+            lock(&self.shared.desk).trouble = None;
+            tracing::info!(bucket = %self.bucket.name, "the bucket can be listed again");
+        }
+    }
+
+    /// Says that something was refused; returns how many seconds to wait.
+    fn trouble(&self, round: &mut Round, message: String) -> i64 {
         tracing::warn!(bucket = %self.bucket.name, "{message}: trying again");
         lock(&self.shared.desk).trouble = Some(message);
-        round.told = true;
+        round.refused += 1;
+        let pause = round.pause;
+        round.pause = (round.pause * 2).min(LONGEST_PAUSE);
+        pause
     }
 
     /// Says what listing costs, once it is known what there is.
