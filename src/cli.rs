@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod console;
 mod demo;
+mod enqueue;
 mod explain;
 mod generate;
 mod place;
@@ -96,6 +97,7 @@ enum Command {
     Check(check::Args),
     Completions(completions::Completions),
     Demo(demo::Args),
+    Enqueue(enqueue::Args),
     Explain(explain::Args),
     Generate(Box<generate::Args>),
     Man(completions::Man),
@@ -173,6 +175,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
         Command::Demo(args) => demo::run(&args, &around),
+        Command::Enqueue(args) => enqueue::run(&args, &around),
         Command::Explain(args) => explain::run(&args, &around),
         Command::Rejects(args) => rejects::run(&args, &around),
         Command::Replay(args) => replay::run(&args, &around),

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OnceCell, mpsc};
 
 use self::lease::{Leases, Part};
+pub(crate) use self::queue::region_of;
 use self::queue::{Found, Queue};
 use super::files::Limits;
 use super::layout::Origins;

@@ -25,6 +25,7 @@ pub(super) type Number = u64;
 /// A message that is ours.
 #[derive(Clone, Debug)]
 struct Lease {
+    id: String,
     receipt: String,
     received: Instant,
     until: Instant,
@@ -45,17 +46,33 @@ pub(super) struct Over {
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     leases: HashMap<Number, Lease>,
+    /// By the queue's own ids.
+    by_id: HashMap<String, Number>,
     next: Number,
 }
 
 impl Leases {
-    /// A message with so many parts is ours. `is_last`: the queue will take it away when it comes once more.
-    pub(super) fn take(&mut self, receipt: String, parts: usize, lease: Duration, is_last: bool) -> Number {
+    /// A message with so many parts is ours. `is_last`: the queue will take it away when it comes once more. `None`: it is
+    /// ours already, and came a second time; the newer receipt is the one that counts.
+    pub(super) fn take(
+        &mut self,
+        id: &str,
+        receipt: String,
+        parts: usize,
+        lease: Duration,
+        is_last: bool,
+    ) -> Option<Number> {
         let now = Instant::now();
+        if let Some(held) = self.by_id.get(id).and_then(|number| self.leases.get_mut(number)) {
+            held.receipt = receipt;
+            return None;
+        }
         self.next += 1;
-        let lease = Lease { receipt, received: now, until: now + lease, parts, failed: false, is_last };
+        let until = now + lease;
+        let lease = Lease { id: id.to_owned(), receipt, received: now, until, parts, failed: false, is_last };
         self.leases.insert(self.next, lease);
-        self.next
+        self.by_id.insert(id.to_owned(), self.next);
+        Some(self.next)
     }
 
     /// How many there are.
@@ -77,6 +94,7 @@ impl Leases {
             return None;
         }
         let lease = self.leases.remove(&number)?;
+        self.by_id.remove(&lease.id);
         Some(Over { receipt: lease.receipt, delete: !lease.failed })
     }
 
@@ -97,6 +115,7 @@ impl Leases {
 
     /// Everything that is ours, to be given back.
     pub(super) fn all(&mut self) -> Vec<Over> {
+        self.by_id.clear();
         self.leases.drain().map(|(_, lease)| Over { receipt: lease.receipt, delete: false }).collect()
     }
 }
@@ -110,7 +129,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_message_is_deleted_after_its_last_part_and_given_back_when_one_failed() {
         let mut leases = Leases::default();
-        let (one, two) = (leases.take("a".into(), 2, LEASE, false), leases.take("b".into(), 2, LEASE, true));
+        let mut take = |id, receipt: &str, last| leases.take(id, receipt.into(), 2, LEASE, last);
+        let (one, two) = (take("1", "old", false).unwrap(), take("2", "b", true).unwrap());
+        assert_eq!(take("1", "a", false), None);
         assert_eq!(leases.settled(one, true), None);
         assert_eq!(leases.settled(one, true), Some(Over { receipt: "a".into(), delete: true }));
         assert!(leases.is_last(two) && !leases.is_last(one));
@@ -122,7 +143,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn leases_are_extended_at_their_half_and_not_for_ever() {
         let mut leases = Leases::default();
-        leases.take("a".into(), 1, LEASE, false);
+        leases.take("1", "a".into(), 1, LEASE, false);
         assert!(leases.due(LEASE).is_empty());
         let mut extended = 0;
         for _ in 0..2000 {

@@ -209,7 +209,12 @@ impl Queue {
             return Vec::new();
         }
         let is_last = self.most_receives > 0 && received + 1 >= self.most_receives;
-        let number = lock(&shared.leases).take(receipt, parts.len(), self.lease, is_last);
+        let id = message.message_id.as_deref().unwrap_or(&receipt).to_owned();
+        let taken = lock(&shared.leases).take(&id, receipt, parts.len(), self.lease, is_last);
+        let Some(number) = taken else {
+            self.room.add_permits(1);
+            return Vec::new();
+        };
         parts.into_iter().map(|part| Found { message: number, part, failures: 0 }).collect()
     }
 
@@ -238,7 +243,7 @@ fn is_log(told: &Told) -> bool {
 }
 
 /// The region in a queue's URL: `https://sqs.eu-west-1.amazonaws.com/…`, `https://eu-west-1.queue.amazonaws.com/…`.
-fn region_of(url: &str) -> Option<&str> {
+pub(crate) fn region_of(url: &str) -> Option<&str> {
     let host = url.split("://").nth(1)?.split('/').next()?;
     let mut parts = host.split('.');
     match (parts.next()?, parts.next()?) {
