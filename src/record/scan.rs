@@ -1,6 +1,7 @@
 //! The scan: validates, indexes and finds every leaf in one pass, by learned shapes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{BLOCK, Block, block, equal, special};
 use super::gap::Gap;
@@ -88,6 +89,8 @@ struct State {
 impl Scanner {
     /// Makes a scanner that knows which paths are wanted.
     pub fn new(slots: Arc<Slots>, limits: ScanLimits) -> Scanner {
+        // What was learned by one scanner's edges means nothing to another: their generations are never the same.
+        static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
         Scanner {
             shapes: Shapes::new(),
             paths: Paths::new(SlotTree::new(&slots)),
@@ -95,7 +98,7 @@ impl Scanner {
             leaves: Vec::with_capacity(512),
             hits: SlotTable::new(slots.len()),
             tail: EdgeId(EdgeId::TEMPORARY),
-            generation: 0,
+            generation: NEXT.fetch_add(1 << 32, Ordering::Relaxed),
             truncated: false,
             blanks: false,
             escaped: false,
