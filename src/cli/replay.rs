@@ -1,5 +1,7 @@
 //! `replay`: ships entries of rejects again, through a running `run` or, where none runs, alone.
 
+mod range;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
@@ -20,7 +22,7 @@ use crate::pipeline::engine::{Options, Stop};
 use crate::pipeline::replay::{self, Told};
 use crate::telemetry::escaped;
 
-/// Ships what was refused again
+/// Ships what was refused again, or a range of time of a source
 ///
 /// Each entry goes through its pipeline's transforms as they are now, and only to the sink that refused it; to all, where it
 /// was refused before any sink saw it. It is removed after the sinks have answered; what is refused again is in rejects
@@ -30,6 +32,7 @@ use crate::telemetry::escaped;
 Examples:
   trailship replay 1768471200000000
   trailship replay --all --sink archive --since 1d
+  trailship replay --source trail --from 2026-01-15T10:00:00Z --to 2026-01-15T12:00:00Z
 
 Exit codes: 0 everything was shipped, 1 something could not be shipped and is there as before, 3 something was refused
 again.")]
@@ -38,11 +41,16 @@ pub(super) struct Args {
     config: ConfigArgs,
     #[command(flatten)]
     picks: Picks,
+    #[command(flatten)]
+    range: range::Range,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome> {
     let resolved = args.config.read()?;
+    if let Some(source) = args.range.source() {
+        return args.range.run(source, resolved, around);
+    }
     let shelf = Shelf::of(&resolved.data_dir)?;
     let ids = args.picks.read(&shelf, around.clock.now())?;
     let mut tally = Tally::new(&ids, around);

@@ -123,6 +123,11 @@ struct Choice {
     kinds: Names,
 }
 
+/// The name of a range of time in the state; `None`: the source goes on for ever.
+pub fn range(config: &Config) -> Option<String> {
+    config.until.as_ref().map(|until| format!("{}..{}", config.since.value(), until.value()))
+}
+
 fn since() -> At<Since> {
     Since::Ago(crate::config::Duration::minutes(60)).into()
 }
@@ -211,8 +216,7 @@ impl S3 {
         if to.is_some_and(|to| to <= from) {
             return Err(BuildError("`until` is not after `since`".to_owned()));
         }
-        let range = config.until.as_ref().map(|until| format!("{}..{}", config.since.value(), until.value()));
-        let ledger = Ledger::new(build, range.as_deref());
+        let ledger = Ledger::new(build, range(config).as_deref());
         let (partitions, waiting) = ledger.load().map_err(|error| BuildError(error.to_string()))?;
         let mut desk = Desk { partitions, ..Desk::default() };
         for (key, object) in waiting {
