@@ -142,6 +142,15 @@ pub struct Marks {
     pub later_member: bool,
 }
 
+/// A place between two values of a line format, from which decoding can go on without what stands before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Boundary {
+    /// Decompressed bytes before it.
+    pub offset: u64,
+    /// The number of the next record.
+    pub number: u64,
+}
+
 /// How the stored bytes are packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Packing {
@@ -300,6 +309,20 @@ impl Decode {
         self
     }
 
+    /// Goes on in the middle of an object whose stored bytes begin with `start`, instead of at its beginning. `true`: the
+    /// text stands in the object as it is, so a reader must be put at the boundary's offset first. `false`: what stands
+    /// before is inflated and passed over by the next fill.
+    pub fn begin_at(&mut self, boundary: Boundary, start: &[u8]) -> bool {
+        self.split.begin_at(boundary);
+        self.inflate.begin_at(boundary.offset, start)
+    }
+
+    /// The end of the window that has just ended, where decoding could go on from ([`Decode::begin_at`]) with the same
+    /// windows, and everything before it has been told: only in line formats, and not inside a value or a damage.
+    pub fn boundary(&self) -> Option<Boundary> {
+        self.split.boundary().filter(|boundary| boundary.offset > self.inflate.told_at())
+    }
+
     /// How many bytes of buffer the next [`fill`](Decode::fill) may want: never more than the record limit (or the
     /// window, if that is larger) and 64 KiB.
     pub fn need(&self, input: &Input<'_>) -> usize {
@@ -314,7 +337,8 @@ impl Decode {
     /// a record larger than that fits, or the object ends.
     ///
     /// # Errors
-    /// What the input's `read` answers. Everything wrong with the bytes themselves comes as [`Item::Damage`].
+    /// What the input's `read` answers, or that the object ends before the boundary it should go on from. Everything else
+    /// that is wrong with the bytes comes as [`Item::Damage`].
     pub fn fill(
         &mut self,
         tools: &mut Tools,
@@ -323,7 +347,9 @@ impl Decode {
     ) -> io::Result<Filled> {
         let target = self.need(input);
         self.split.carry(buffer);
-        self.inflate.fill(tools, input, buffer, target, self.split.lines())?;
+        self.inflate.pass(tools, input, buffer, target)?;
+        let lines = if self.split.is_untouched() { None } else { Some(self.split.lines()) };
+        self.inflate.fill(tools, input, buffer, target, lines)?;
         Ok(if self.inflate.is_done() { Filled::Last } else { Filled::More })
     }
 

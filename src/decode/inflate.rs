@@ -7,6 +7,8 @@
 //! A member whose checksum does not match has already been read when that is known, at least in the streaming road; so in
 //! both roads its whole, valid records are shipped and one damage says that they may have been altered.
 
+mod bounds;
+
 use std::io;
 
 use flate2::{Decompress, FlushDecompress, Status};
@@ -14,6 +16,7 @@ use zstd::stream::raw::{DParameter, Decoder, Operation};
 
 use super::gzip::{self, Header, TRAILER};
 use super::magic;
+use super::shape;
 use super::stored::{STEP, Stored};
 use super::{Buffer, Damage, Input, Limits, Packing, Space, Tools};
 
@@ -75,6 +78,10 @@ pub(super) struct Inflate {
     note: Option<Damage>,
     piece: Option<Piece>,
     torn: bool,
+    /// Text before this offset is not wanted.
+    pass: u64,
+    /// How much text there was when a segment ended, or something was told that is wrong with the stored bytes.
+    told_at: u64,
 }
 
 impl Inflate {
@@ -96,7 +103,14 @@ impl Inflate {
             note: None,
             piece: None,
             torn: false,
+            pass: 0,
+            told_at: 0,
         }
+    }
+
+    /// How much text there was when a segment ended last, or something was told that is wrong with the stored bytes.
+    pub(super) fn told_at(&self) -> u64 {
+        self.told_at
     }
 
     pub(super) fn packing(&self) -> Packing {
@@ -134,23 +148,24 @@ impl Inflate {
     /// The segment was used up.
     pub(super) fn next_segment(&mut self) {
         self.ending = None;
+        self.told_at = self.produced;
     }
 
     /// Something wrong that takes no text away.
     pub(super) fn take_note(&mut self) -> Option<Damage> {
-        self.note.take()
+        self.note.take().inspect(|_| self.told_at = self.produced)
     }
 
     /// The stored piece that is in the buffer.
     pub(super) fn take_piece(&mut self) -> Option<Piece> {
-        self.piece.take()
+        self.piece.take().inspect(|_| self.told_at = self.produced)
     }
 
     /// Bytes of text to expect, as far as can be seen; at least 64 KiB.
     pub(super) fn expected(&self, input: &Input<'_>) -> usize {
         let hint = match input {
             Input::Whole(stored) if magic::is_gzip(stored) => match self.phase {
-                Phase::Sniff => gzip::length_hint(stored),
+                Phase::Sniff if self.pass == 0 => gzip::length_hint(stored),
                 _ => None,
             },
             Input::Whole(stored) if !magic::is_zstd(stored) => Some(stored.len()),
@@ -159,14 +174,15 @@ impl Inflate {
         hint.unwrap_or(usize::MAX).max(64 << 10)
     }
 
-    /// Adds text to the buffer until it holds `target` bytes, the segment ends, or something is to be told first.
+    /// Adds text to the buffer until it holds `target` bytes, the segment ends, or something is to be told first. `lines`:
+    /// whether these are lines, which have no limits; `None`: nobody has looked at the text yet.
     pub(super) fn fill(
         &mut self,
         tools: &mut Tools,
         input: &mut Input<'_>,
         buffer: &mut Buffer,
         target: usize,
-        lines: bool,
+        mut lines: Option<bool>,
     ) -> io::Result<()> {
         let (reads, held) = (self.stored.reads(), buffer.filled);
         while self.ending.is_none() && self.note.is_none() && self.piece.is_none() && buffer.filled < target {
@@ -175,8 +191,14 @@ impl Inflate {
                 break;
             }
             self.step(tools, input, buffer, target)?;
-            if !lines {
-                self.check_limits();
+            if lines != Some(true)
+                && !self.is_done()
+                && let Some(reason) = self.over_limit()
+            {
+                lines = lines.or_else(|| shape::begins_lines(buffer, self.limits.record));
+                if lines == Some(false) {
+                    self.finish(Some(reason));
+                }
             }
         }
         Ok(())
@@ -465,25 +487,6 @@ impl Inflate {
     /// Ends the object here: a limit is passed.
     pub(super) fn stop(&mut self) {
         self.finish(None);
-    }
-
-    fn check_limits(&mut self) {
-        if self.is_done() {
-            return;
-        }
-        let (produced, stored) = (self.produced, self.stored.used());
-        let at = format!("the rest, from byte {stored} of the stored object, was not read");
-        if produced > self.limits.object {
-            self.finish(Some(format!("more than {} bytes decompressed: {at}", self.limits.object)));
-        } else if self.packing != Packing::Plain
-            && produced > RATIO_FROM
-            && produced > self.limits.ratio.saturating_mul(stored)
-        {
-            self.finish(Some(format!(
-                "{produced} bytes from {stored} stored, over {} for one: {at}",
-                self.limits.ratio
-            )));
-        }
     }
 }
 

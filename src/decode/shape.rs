@@ -269,6 +269,24 @@ pub(super) fn blanks(text: &[u8], at: usize) -> usize {
     at + rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).unwrap_or(rest.len())
 }
 
+/// Whether the text begins with a value that ends on its line, and another on the next; `None`: as far as can be seen, it
+/// may. What begins with a wrapper is an object of its own while that is open.
+pub(super) fn begins_lines(text: &[u8], record: usize) -> Option<bool> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let text = text.get(blanks(text, 0)..).unwrap_or_default();
+    let opens = |text: &[u8]| matches!(text.first(), Some(b'{' | b'['));
+    if !opens(text) {
+        return Some(false);
+    }
+    let Some(end) = Skip::default().feed(text) else {
+        let may = text.len() <= record && !matches!(of(text, 0, false), Shape::Wrapper { .. });
+        return if may && text.starts_with(b"{") { None } else { Some(false) };
+    };
+    let next = blanks(text, end);
+    let rest = text.get(next..).filter(|rest| !rest.is_empty())?;
+    Some(text.get(end..next).unwrap_or_default().contains(&b'\n') && opens(rest))
+}
+
 /// Finds where a value ends, over any number of buffers, without looking at more than quotes and brackets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Skip {

@@ -9,7 +9,7 @@ mod walk;
 
 use super::inflate::{Ending, Inflate};
 use super::shape::Skip;
-use super::{Buffer, Damage, Format, Item, Limits, SLACK, Space};
+use super::{Boundary, Buffer, Damage, Format, Item, Limits, SLACK, Space};
 use crate::record::{Scanner, Span};
 
 /// A container whose members are walked one by one.
@@ -122,6 +122,25 @@ impl Split {
             envelope: (0, 0),
             inner: None,
         }
+    }
+
+    /// Begins between two values of a line format.
+    pub(super) fn begin_at(&mut self, boundary: Boundary) {
+        (self.base, self.number) = (boundary.offset, boundary.number);
+        (self.lines, self.newline, self.tops) = (true, true, 1);
+    }
+
+    /// The place that was reached, if it is one to begin at.
+    pub(super) fn boundary(&self) -> Option<Boundary> {
+        let between = self.frames.is_empty() && self.inner.is_none() && matches!(self.mode, Mode::Walk);
+        // A value that fills a window makes the next one larger.
+        (self.lines && between && self.wanted().is_none())
+            .then(|| Boundary { offset: self.base.wrapping_add(self.at as u64), number: self.number })
+    }
+
+    /// Whether nothing was walked yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.base == 0 && self.at == 0 && self.tops == 0 && self.frames.is_empty()
     }
 
     pub(super) fn format(&self) -> Format {

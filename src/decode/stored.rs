@@ -47,6 +47,11 @@ impl Stored {
         }
     }
 
+    /// What stands before this offset is not needed: a reader begins there.
+    pub(super) fn begin_at(&mut self, offset: u64) {
+        self.used = offset;
+    }
+
     pub(super) fn consume(&mut self, bytes: usize) {
         self.used += bytes as u64;
         self.at = (self.at + bytes).min(self.end);

@@ -10,6 +10,7 @@ mod corpus;
 mod damage;
 mod packing;
 mod property;
+mod resume;
 mod shapes;
 
 /// Everything one object gave.
