@@ -3,35 +3,29 @@
 //! A delivery starts as one [`Ack`]. Whoever passes a part of it on forks the ack first; each share is settled, and
 //! after the last one the source is told. A share that is dropped without a word (a panic, a bug, a cancelled task)
 //! counts as failed: nothing can be acknowledged by accident.
+//!
+//! An object of lines may be long, so the source is also told on the way how far everything is settled: the end of the
+//! last window of which, and of all windows before it, every share is accounted for (`ack/spans.rs`).
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+mod spans;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::spans::Spans;
 
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
 
 /// How a delivery, or a share of it, ended. Later variants win when shares disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Verdict {
     /// Written, or left out on purpose by a named transform.
     #[default]
-    Delivered = 0,
+    Delivered,
     /// Can never succeed; stored in rejects with its reason.
-    Rejected = 1,
+    Rejected,
     /// Try again: give it back to the source.
-    Failed = 2,
-}
-
-impl Verdict {
-    fn from_byte(byte: u8) -> Verdict {
-        match byte {
-            0 => Verdict::Delivered,
-            1 => Verdict::Rejected,
-            _ => Verdict::Failed,
-        }
-    }
+    Failed,
 }
 
 /// A delivery's number: unique within one run of one pipeline, growing.
@@ -50,8 +44,34 @@ pub enum Note {
     Changed(String),
     /// It cannot be fetched for a reason of its own, in words: it counts towards [`crate::source::MOST_FAILURES`].
     Object(String),
+    /// Nothing is wrong: the program stops, and gives back what was not read.
+    Stopped,
     /// Anything else worth a log line.
     Why(String),
+}
+
+/// How far a delivery has come: where the next run may go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Decompressed bytes before it.
+    pub offset: u64,
+    /// Windows before it; their boundaries are the same whether they are read from here or from the beginning.
+    pub windows: u32,
+    /// The number of the next record.
+    pub records: u64,
+}
+
+/// The end of a part of a loan: everything up to a place is settled, and none of it failed.
+#[derive(Debug)]
+pub struct SettledPart {
+    /// Which delivery.
+    pub id: DeliveryId,
+    /// The same across redeliveries.
+    pub key: DeliveryKey,
+    /// Up to where, from the beginning of the object; it only grows.
+    pub reached: Reached,
+    /// What happened to the records since the part before. They balance.
+    pub books: Books,
 }
 
 /// The end of a loan: what the source is told, once.
@@ -65,7 +85,7 @@ pub struct Settled {
     pub verdict: Verdict,
     /// Why, where that matters to the source.
     pub note: Note,
-    /// What happened to its records. They balance, or the verdict is `Failed`.
+    /// What happened to its records, but for those in its parts. They balance, or the verdict is `Failed`.
     pub books: Books,
 }
 
@@ -73,43 +93,53 @@ pub struct Settled {
 pub trait Settle: Send + Sync {
     /// The loan has ended. Called exactly once for each delivery.
     fn settle(&self, settled: Settled);
+
+    /// A part of the loan has ended; never after [`Settle::settle`], and in order. Only for deliveries whose source can
+    /// go on from there ([`crate::source::Delivery::from`]). Called under the delivery's lock: must not touch its acks.
+    fn settle_part(&self, part: SettledPart) {
+        let _ = part;
+    }
 }
 
 struct Settlement {
     id: DeliveryId,
     key: DeliveryKey,
-    shares: AtomicU32,
-    worst: AtomicU8,
-    facts: Mutex<(Books, Note)>,
+    facts: Mutex<Facts>,
     to: Arc<dyn Settle>,
+}
+
+#[derive(Default)]
+struct Facts {
+    shares: u32,
+    worst: Verdict,
+    note: Note,
+    spans: Spans,
 }
 
 /// One share in the fate of a delivery. The source is told the worst verdict after the last share is gone.
 #[must_use = "an Ack dropped without `settle` counts as Failed"]
 pub struct Ack {
     settlement: Option<Arc<Settlement>>,
+    /// Which windows it is a share of; `None`: the first share, of whoever goes through the windows.
+    span: Option<u64>,
 }
 
 impl Ack {
     /// The first share of a new delivery; `to` is told how it ended.
     pub fn new(id: DeliveryId, key: DeliveryKey, to: Arc<dyn Settle>) -> Ack {
-        let settlement = Settlement {
-            id,
-            key,
-            shares: AtomicU32::new(1),
-            worst: AtomicU8::new(0),
-            facts: Mutex::default(),
-            to,
-        };
-        Ack { settlement: Some(Arc::new(settlement)) }
+        let facts = Mutex::new(Facts { shares: 1, ..Facts::default() });
+        Ack { settlement: Some(Arc::new(Settlement { id, key, facts, to })), span: None }
     }
 
-    /// Another share: the delivery is not settled before both are.
+    /// Another share, in the same window (a fork of the first share: in the window in hand): the delivery is not settled
+    /// before both are.
     pub fn fork(&self) -> Ack {
-        if let Some(settlement) = &self.settlement {
-            settlement.shares.fetch_add(1, Ordering::Relaxed);
-        }
-        Ack { settlement: self.settlement.clone() }
+        let span = self.settlement.as_ref().map(|settlement| {
+            let mut facts = settlement.lock();
+            facts.shares += 1;
+            facts.spans.fork(self.span)
+        });
+        Ack { settlement: self.settlement.clone(), span }
     }
 
     /// Which delivery this is a share of.
@@ -122,17 +152,27 @@ impl Ack {
         self.settlement.as_ref().map_or_else(DeliveryKey::default, |settlement| settlement.key)
     }
 
-    /// Adds to the delivery's books. May be called many times before `settle`.
+    /// Adds to the books of the window. May be called many times before `settle`.
     pub fn enter(&self, books: &Books) {
         if let Some(settlement) = &self.settlement {
-            lock(&settlement.facts).0.add(books);
+            settlement.lock().spans.enter(self.span, books);
         }
     }
 
     /// Leaves a note for the source; the last one stands.
     pub fn note(&self, note: Note) {
         if let Some(settlement) = &self.settlement {
-            lock(&settlement.facts).1 = note;
+            settlement.lock().note = note;
+        }
+    }
+
+    /// The window in hand has ended, its books are entered and its shares are out. `reached`: the source can go on from
+    /// there, so the window may be settled by itself; `failed`: it may not be, whatever its shares say.
+    pub fn end_window(&self, reached: Option<Reached>, failed: bool) {
+        if let Some(settlement) = &self.settlement {
+            let mut facts = settlement.lock();
+            facts.spans.end(reached, failed);
+            settlement.settle_part(&mut facts);
         }
     }
 
@@ -143,20 +183,52 @@ impl Ack {
 
     fn finish(&mut self, verdict: Verdict) {
         let Some(settlement) = self.settlement.take() else { return };
-        settlement.worst.fetch_max(verdict as u8, Ordering::AcqRel);
-        if settlement.shares.fetch_sub(1, Ordering::AcqRel) != 1 {
+        let mut facts = settlement.lock();
+        facts.worst = facts.worst.max(verdict);
+        if let Some(span) = self.span {
+            facts.spans.finish(span, verdict);
+            settlement.settle_part(&mut facts);
+        }
+        facts.shares -= 1;
+        if facts.shares > 0 {
             return;
         }
-        let (books, note) = std::mem::take(&mut *lock(&settlement.facts));
-        let mut worst = Verdict::from_byte(settlement.worst.load(Ordering::Acquire));
+        let (books, note) = (facts.spans.rest(), std::mem::take(&mut facts.note));
+        let mut worst = facts.worst;
+        drop(facts);
         if worst != Verdict::Failed
             && let Err(difference) = books.balance()
         {
-            debug_assert!(false, "the books of delivery {:?} do not balance: {difference}", settlement.id);
-            tracing::error!(delivery = settlement.id.0, %difference, "the books do not balance: the delivery counts as failed");
+            settlement.unbalanced(&difference);
             worst = Verdict::Failed;
         }
         settlement.to.settle(Settled { id: settlement.id, key: settlement.key, verdict: worst, note, books });
+    }
+}
+
+impl Settlement {
+    /// Locks, and goes on with the data where another thread panicked while it held the lock.
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells how far everything is settled, if that is farther than before.
+    fn settle_part(&self, facts: &mut Facts) {
+        match facts.spans.settled() {
+            Ok(None) => {}
+            Ok(Some((reached, books))) => {
+                self.to.settle_part(SettledPart { id: self.id, key: self.key, reached, books });
+            }
+            Err(difference) => {
+                facts.worst = Verdict::Failed;
+                self.unbalanced(&difference);
+            }
+        }
+    }
+
+    fn unbalanced(&self, difference: &str) {
+        debug_assert!(false, "the books of delivery {:?} do not balance: {difference}", self.id);
+        tracing::error!(delivery = self.id.0, %difference, "the books do not balance: the delivery counts as failed");
     }
 }
 
@@ -172,26 +244,26 @@ impl std::fmt::Debug for Ack {
     }
 }
 
-/// Locks, and goes on with the data where another thread panicked while it held the lock.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Told(Mutex<Vec<(u64, Verdict)>>);
+    struct Told(Mutex<Vec<(u64, Verdict)>>, Mutex<Vec<u64>>);
 
     impl Settle for Told {
         fn settle(&self, settled: Settled) {
-            lock(&self.0).push((settled.id.0, settled.verdict));
+            self.0.lock().unwrap().push((settled.id.0, settled.verdict));
+        }
+
+        fn settle_part(&self, part: SettledPart) {
+            assert!(self.0.lock().unwrap().is_empty());
+            self.1.lock().unwrap().push(part.reached.offset);
         }
     }
 
     fn told(of: &Arc<Told>) -> Vec<(u64, Verdict)> {
-        lock(&of.0).clone()
+        of.0.lock().unwrap().clone()
     }
 
     #[test]
@@ -214,6 +286,67 @@ mod tests {
         drop(first.fork());
         first.settle(Verdict::Delivered);
         assert_eq!(told(&source), [(1, Verdict::Failed)]);
+    }
+
+    #[test]
+    fn the_source_is_told_on_the_way_how_far_everything_is_settled() {
+        let source = Arc::new(Told::default());
+        let parts = || source.1.lock().unwrap().clone();
+        let ends = |ack: &Ack, offset| ack.end_window(Some(Reached { offset, ..Reached::default() }), false);
+        let ack = Ack::new(DeliveryId(1), DeliveryKey(0), source.clone());
+        let first = ack.fork();
+        ends(&ack, 10);
+        let second = [ack.fork(), ack.fork()];
+        ends(&ack, 20);
+        let third = ack.fork();
+        second.into_iter().for_each(|share| share.settle(Verdict::Rejected));
+        assert!(parts().is_empty());
+        first.settle(Verdict::Delivered);
+        assert_eq!(parts(), [20]);
+        ends(&ack, 30);
+        drop(third);
+        ends(&ack, 40);
+        ack.settle(Verdict::Delivered);
+        assert_eq!((parts(), told(&source)), (vec![20], vec![(1, Verdict::Failed)]));
+    }
+
+    /// Every share of random windows comes back in a random order: what is told only grows, and is never past a window
+    /// that is not accounted for.
+    #[test]
+    fn nothing_is_told_past_a_window_that_is_not_accounted_for() {
+        let mut chance = crate::testing::contract::Chance::new(11);
+        for round in 0..300 {
+            let source = Arc::new(Told::default());
+            let ack = Ack::new(DeliveryId(1), DeliveryKey(0), source.clone());
+            let mut out: Vec<(u64, Ack)> = Vec::new();
+            // Windows are numbered from 1 and end at their number; a failed one is never done.
+            let (mut ended, mut failed) = (0, u64::MAX);
+            let most = 1 + chance.below(20);
+            while ended < most || !out.is_empty() {
+                if ended < most && chance.below(2) == 0 {
+                    out.extend((0..chance.below(4)).map(|_| (ended + 1, ack.fork())));
+                    ended += 1;
+                    let reached = Reached { offset: ended, ..Reached::default() };
+                    ack.end_window((chance.below(4) > 0).then_some(reached), false);
+                } else if !out.is_empty() {
+                    let at = usize::try_from(chance.below(out.len() as u64)).unwrap();
+                    let (window, share) = out.swap_remove(at);
+                    if chance.below(30) == 0 {
+                        failed = failed.min(window);
+                        drop(share);
+                    } else {
+                        share.settle(Verdict::Delivered);
+                    }
+                }
+                let open = out.iter().map(|(window, _)| *window).min().unwrap_or(u64::MAX);
+                let told = source.1.lock().unwrap();
+                assert!(told.is_sorted_by(|one, other| one < other), "{round}: {told:?}");
+                assert!(told.last().is_none_or(|last| *last < open.min(failed)), "{round}: {told:?} {open}");
+            }
+            ack.settle(Verdict::Delivered);
+            let verdict = if failed == u64::MAX { Verdict::Delivered } else { Verdict::Failed };
+            assert_eq!(told(&source), [(1, verdict)], "{round}");
+        }
     }
 
     #[test]

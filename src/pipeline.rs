@@ -16,7 +16,6 @@ pub mod meter;
 pub mod origin;
 pub mod outcomes;
 pub(crate) mod parts;
-pub mod piped;
 pub mod pool;
 pub mod protector;
 pub mod refused;

@@ -6,6 +6,7 @@
 
 pub mod files;
 pub mod layout;
+pub mod piped;
 pub mod s3;
 pub mod sqs;
 
@@ -18,11 +19,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::ack::{DeliveryId, Settled};
+use crate::ack::{DeliveryId, Reached, Settled, SettledPart};
 use crate::clock::{Clock, Timestamp};
 use crate::config::SourceConfig;
 use crate::decode::Limits;
 use crate::state::Store;
+use piped::{Pipe, Piped};
 
 /// What is known of an object before it is read: from its address, never from its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,8 +58,8 @@ pub enum Body {
     },
     /// All of it, in memory.
     Bytes(Bytes),
-    /// Read piece by piece; may block, so it gets a thread of its own (stdin, objects too large to hold).
-    Stream(Box<dyn std::io::Read + Send>),
+    /// Read piece by piece; may block, so whoever works on it has a thread of its own (standard input).
+    Stream(Piped),
     /// Somewhere else: fetched before a worker begins.
     Remote(Arc<dyn Remote>),
 }
@@ -134,6 +136,9 @@ pub struct Delivery {
     pub growing: bool,
     /// Where it was before, if it comes out of rejects.
     pub again: Option<Arc<Again>>,
+    /// Where to begin, for a source that takes parts of a loan ([`Source::settle_part`]): what stands before was settled by
+    /// an earlier loan. `None`: the object is read from its beginning and settled as a whole, whatever its format.
+    pub from: Option<Reached>,
 }
 
 /// What is shipped again was a part of an object, and perhaps one sink is all that wants it.
@@ -173,6 +178,25 @@ pub trait Source: Send + Sync {
     /// Cancel: what was not committed is lent again by the next run.
     fn settle(&self, settled: Vec<Settled>) -> impl Future<Output = Result<(), SourceError>> + Send;
 
+    /// Ends parts of loans, in groups; at most one for each delivery, and each farther than the one before. Line formats are
+    /// settled window by window: everything before [`SettledPart::reached`] is delivered, in rejects, or left out, and the
+    /// loan goes on from there. Only told of deliveries that were lent with [`Delivery::from`], which may be more than one at
+    /// a time; never after their [`Source::settle`].
+    ///
+    /// Must commit before it returns where the next loan begins. When the delivery is lent again, by this run or the next,
+    /// and is the same object still, `from` is the place that was told last: never beyond it, and before it only where it
+    /// could not be committed. A source that cannot read from the middle lends with `from: None` and is never asked; one
+    /// that cannot lend again at all (standard input) may lend from the beginning and forget what it is told, as this does.
+    ///
+    /// # Errors
+    /// It cannot be committed: the pipeline stops, and the next run ships again what follows the part before.
+    ///
+    /// Cancel: what was not committed is lent again by the next run.
+    fn settle_part(&self, parts: Vec<SettledPart>) -> impl Future<Output = Result<(), SourceError>> + Send {
+        let _ = parts;
+        async { Ok(()) }
+    }
+
     /// Keeps a delivery ours for `by` more. Nothing to do where nothing expires.
     fn extend(&self, id: DeliveryId, by: Duration) -> impl Future<Output = Result<(), SourceError>> + Send {
         let _ = (id, by);
@@ -208,6 +232,8 @@ pub struct Build<'a> {
     pub clock: Clock,
     /// Ship what is there now and end (`--once`).
     pub once: bool,
+    /// Standard input: read once, and lent to every pipeline that names it.
+    pub stdin: Pipe,
 }
 
 /// Why a source cannot be built, in words.
@@ -255,6 +281,14 @@ impl Source for AnySource {
             AnySource::Files(files) => files.settle(settled).await,
             AnySource::S3(s3) => s3.settle(settled).await,
             AnySource::Sqs(sqs) => sqs.settle(settled).await,
+        }
+    }
+
+    async fn settle_part(&self, parts: Vec<SettledPart>) -> Result<(), SourceError> {
+        match self {
+            AnySource::Files(files) => files.settle_part(parts).await,
+            AnySource::S3(s3) => s3.settle_part(parts).await,
+            AnySource::Sqs(sqs) => sqs.settle_part(parts).await,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::aws::{Aws, Refusal};
 use crate::config::Since;
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
+use crate::source::piped::Pipe;
 use crate::source::s3::{Config, S3};
 use crate::source::{Build, Delivery, Source as _};
 use crate::state::Store;
@@ -73,7 +74,14 @@ pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome>
         Some(data_dir) => Store::open(data_dir, &around.clock)?,
         None => Store::in_memory(&around.clock)?,
     });
-    let build = Build { pipeline: "enqueue", name: bucket, store, clock: around.clock.clone(), once: true };
+    let build = Build {
+        pipeline: "enqueue",
+        name: bucket,
+        store,
+        clock: around.clock.clone(),
+        once: true,
+        stdin: Pipe::empty(),
+    };
     let source = S3::build(&config, &build)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sent = runtime.block_on(Box::pin(send(args, bucket, &source, around)))?;

@@ -1,6 +1,7 @@
 //! The engine: builds everything a configuration names, runs it, and stops it in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -26,6 +27,7 @@ use crate::pattern::family::{self};
 use crate::record::Slots;
 use crate::record::scan::ScanLimits;
 use crate::sink::AnySink;
+use crate::source::piped::Pipe;
 use crate::source::{AnySource, Source as _};
 use crate::state::Store;
 use crate::transform::Transform as _;
@@ -238,6 +240,7 @@ impl Engine {
                 clock: clock.clone(),
                 totals: std::sync::Mutex::default(),
                 nowhere: "".into(),
+                stopping: AtomicBool::new(false),
                 name,
             });
             for &source in &configured.sources {
@@ -260,6 +263,7 @@ impl Engine {
             Feed::new(lane.clone(), pipeline.clone(), engine.pool.clone())
         };
         engine.again = engine.replays.lanes().iter().map(again).collect();
+        let stdin = Pipe::new(Box::new(std::io::stdin()));
         for (pipeline, component) in sources {
             if options.replay {
                 break;
@@ -270,6 +274,7 @@ impl Engine {
                 store: store.clone(),
                 clock: clock.clone(),
                 once: options.once,
+                stdin: stdin.clone(),
             };
             let source = AnySource::build(&component.config, &build).map_err(|error| start(&error))?;
             engine.feeds.push(Feed::new(Arc::new(source), pipeline, engine.pool.clone()));
@@ -352,6 +357,9 @@ impl Engine {
         self.pool.end_streams();
         report.closed = *self.closed.borrow();
         let asked = *stop.borrow() != Stop::No;
+        for pipeline in self.pipelines.iter().filter(|_| asked || report.closed) {
+            pipeline.stopping.store(true, Ordering::Relaxed);
+        }
         let drain = async {
             self.feeds.iter().for_each(|feed| feed.hurry());
             self.again.iter().for_each(|feed| feed.hurry());

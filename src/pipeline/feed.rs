@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 
+use super::books::Books;
 use super::fetch::Fetcher;
 use super::job::Job;
 use super::line::Pipeline;
 use super::loans::Loans;
 use super::pool::Pool;
-use crate::ack::{Ack, Note, Settle, Settled, Verdict};
+use crate::ack::{Ack, Note, Settle, Settled, SettledPart, Verdict};
 use crate::clock::Timestamp;
 use crate::source::{Source, SourceError};
 use crate::telemetry::trouble::Trouble;
@@ -31,7 +32,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Told by the workers and sinks how loans end; passes it to the settling task.
 struct Desk {
     pipeline: Arc<Pipeline>,
-    to: UnboundedSender<Settled>,
+    to: UnboundedSender<End>,
+}
+
+/// The end of a loan, or of a part of it.
+enum End {
+    Part(SettledPart),
+    All(Settled),
 }
 
 impl Settle for Desk {
@@ -41,32 +48,71 @@ impl Settle for Desk {
         if !failed {
             pipeline.outcomes.forget(settled.key);
         }
-        let mut first_unrouted = false;
-        // An event that claims a time to come must not hide for long how old the newest is.
-        let mut books = settled.books.clone();
-        books.newest = books.newest.map(|newest| newest.min(pipeline.clock.now().seconds()));
-        pipeline.count(|totals| {
-            if failed {
+        if failed {
+            let books = self.dated(&settled.books);
+            pipeline.count(|totals| {
                 totals.failed += 1;
                 totals.given_back.add(&books);
-            } else {
-                totals.deliveries += 1;
-                first_unrouted = totals.books.unrouted == 0 && books.unrouted > 0;
-                totals.books.add(&books);
-            }
-        });
-        if first_unrouted {
-            tracing::warn!(
-                pipeline = %pipeline.name,
-                "a record matches no sink and goes nowhere: a sink without `match` would take it; they are counted as unrouted"
-            );
+            });
+        } else {
+            self.enter(&settled.books, 1);
         }
         for step in &pipeline.steps {
             step.transform.settled(settled.id, settled.verdict);
         }
         // The task is gone only when the program ends: then the loan simply was never ended.
-        let _ = self.to.send(settled);
+        let _ = self.to.send(End::All(settled));
     }
+
+    fn settle_part(&self, part: SettledPart) {
+        self.pipeline.outcomes.forget_windows(part.key, part.reached.windows);
+        self.enter(&part.books, 0);
+        let _ = self.to.send(End::Part(part));
+    }
+}
+
+impl Desk {
+    /// An event that claims a time to come must not hide for long how old the newest is.
+    fn dated(&self, books: &Books) -> Books {
+        let mut books = books.clone();
+        books.newest = books.newest.map(|newest| newest.min(self.pipeline.clock.now().seconds()));
+        books
+    }
+
+    /// Adds what is settled to the totals.
+    fn enter(&self, books: &Books, deliveries: u64) {
+        let mut first_unrouted = false;
+        let books = self.dated(books);
+        self.pipeline.count(|totals| {
+            totals.deliveries += deliveries;
+            first_unrouted = totals.books.unrouted == 0 && books.unrouted > 0;
+            totals.books.add(&books);
+        });
+        if first_unrouted {
+            tracing::warn!(
+                pipeline = %self.pipeline.name,
+                "a record matches no sink and goes nowhere: a sink without `match` would take it; they are counted as unrouted"
+            );
+        }
+    }
+}
+
+/// The ends of loans, and before them the farthest part of each loan that goes on.
+fn sorted(group: Vec<End>) -> (Vec<SettledPart>, Vec<Settled>) {
+    let (mut parts, mut ends) = (Vec::<SettledPart>::new(), Vec::new());
+    for end in group {
+        match end {
+            End::All(end) => ends.push(end),
+            End::Part(part) => match parts.iter_mut().find(|farther| farther.id == part.id) {
+                Some(farther) => {
+                    farther.books.add(&part.books);
+                    farther.reached = part.reached;
+                }
+                None => parts.push(part),
+            },
+        }
+    }
+    (parts, ends)
 }
 
 /// One source's loans.
@@ -78,7 +124,7 @@ pub struct Feed<S> {
     on_loan: AtomicUsize,
     returned: Notify,
     desk: Arc<Desk>,
-    settled: Mutex<Option<UnboundedReceiver<Settled>>>,
+    settled: Mutex<Option<UnboundedReceiver<End>>>,
     hurry: watch::Sender<bool>,
     loans: Mutex<Loans>,
     /// Why the source cannot lend now.
@@ -139,7 +185,7 @@ impl<S: Source + 'static> Feed<S> {
                         })
                         .collect();
                     let (streams, mut jobs): (Vec<Job>, Vec<Job>) =
-                        jobs.into_iter().partition(Job::is_stream);
+                        jobs.into_iter().partition(|job| job.piped().is_some());
                     for job in jobs.extract_if(.., |job| job.remote().is_some()) {
                         if let Some(remote) = job.remote() {
                             self.fetcher.push(job, remote);
@@ -196,19 +242,31 @@ impl<S: Source + 'static> Feed<S> {
             while let Ok(more) = settled.try_recv() {
                 group.push(more);
             }
-            let count = group.len();
-            for failed in group.iter().filter(|settled| settled.verdict == Verdict::Failed) {
+            let (parts, ends) = sorted(group);
+            let count = ends.len();
+            for failed in ends.iter().filter(|settled| settled.verdict == Verdict::Failed) {
                 if let Note::Why(why) = &failed.note {
                     tracing::warn!(pipeline = %self.pipeline.name, delivery = failed.id.0, "{why}: the delivery is lent again");
                 }
             }
             let ended: Vec<_> =
-                group.iter().map(|ended| (ended.id, ended.verdict == Verdict::Failed)).collect();
-            match self.source.settle(group).await {
+                ends.iter().map(|ended| (ended.id, ended.verdict == Verdict::Failed)).collect();
+            let advanced: Vec<_> = parts.iter().map(|part| part.id).collect();
+            let told = async {
+                if !parts.is_empty() {
+                    self.source.settle_part(parts).await?;
+                }
+                if !ends.is_empty() {
+                    self.source.settle(ends).await?;
+                }
+                Ok(())
+            };
+            match told.await {
                 Ok(()) => {}
                 Err(SourceError::Retry(message) | SourceError::Stop(message)) => return Err(message),
             }
             let now = self.pipeline.clock.now();
+            advanced.iter().for_each(|id| self.loans().part(*id, now));
             ended.iter().for_each(|(id, failed)| self.loans().end(*id, *failed, now));
             self.on_loan.fetch_sub(count, Ordering::AcqRel);
             self.returned.notify_one();

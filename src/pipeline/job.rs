@@ -1,15 +1,17 @@
 //! One delivery on its way through a worker: opened, decoded window by window, its records transformed, routed and
-//! encoded. Parked at a record boundary when there is no memory, and then continued by any worker.
+//! encoded. Parked at a record boundary when there is no memory, and then continued by any worker. Each window of a line
+//! format is settled by itself, where the source can go on from there; then a stop gives back the rest of the object.
 
 mod again;
 mod fetched;
 mod needs;
 mod offer;
 mod open;
+mod stored;
+mod window;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -19,19 +21,20 @@ use super::hands::Hands;
 use super::line::Pipeline;
 use super::origin;
 use super::outcomes::Outcome;
-use super::piped::{End, Piped};
 use super::refused::Refused;
 use super::through::{Way, through};
-use crate::ack::{Ack, Note, Verdict};
+use crate::ack::{Ack, Note, Reached, Verdict};
 use crate::clock::Timestamp;
-use crate::decode::{Buffer, Decode, Input, Item};
+use crate::decode::{Buffer, Decode, Item};
 use crate::pattern::view::View;
 use crate::record::identity::{Account, ObjectFacts};
 use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
+use crate::source::piped::Pipe;
 use crate::source::{Body, Delivery};
 use crate::transform::Decision;
 use needs::{LARGE_RECORD, large_record_needs};
+use stored::{Held, Stored};
 
 pub use needs::{READ_WHOLE, largest_payload, reserve};
 
@@ -41,46 +44,6 @@ pub enum Ran {
     Done,
     /// There is no memory for the next step.
     NoMemory(Box<Job>),
-}
-
-enum Stored {
-    Unopened(Body),
-    Whole {
-        bytes: Held,
-        check: Option<(File, Check)>,
-    },
-    Steps {
-        from: Box<dyn Read + Send>,
-        check: Option<(File, Check)>,
-    },
-    /// It cannot be had, and why.
-    Unfetched(String),
-}
-
-type Check = Arc<dyn Fn(&File) -> Result<(), String> + Send + Sync>;
-
-enum Held {
-    Shared(Bytes),
-    Own(Vec<u8>, Permit),
-}
-
-impl Stored {
-    fn input(&mut self) -> Input<'_> {
-        match self {
-            Stored::Whole { bytes, .. } => Input::Whole(bytes.bytes()),
-            Stored::Steps { from, .. } => Input::Read(from),
-            Stored::Unopened(_) | Stored::Unfetched(_) => Input::Whole(&[]),
-        }
-    }
-}
-
-impl Held {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Held::Shared(bytes) => bytes,
-            Held::Own(bytes, _) => bytes,
-        }
-    }
 }
 
 /// A delivery being worked on.
@@ -102,6 +65,14 @@ pub struct Job {
     growth: Option<Permit>,
     window: u32,
     in_window: bool,
+    /// Where it begins, where the source takes parts.
+    from: Option<Reached>,
+    /// Whether the source can lend the rest again.
+    gives_back: bool,
+    /// The place up to which everything has been handed on, where the rest could be read from.
+    reached: Option<Reached>,
+    /// Decompressed bytes that are in the totals, or were read by an earlier loan.
+    counted: u64,
     books: Books,
     /// Next ordinals of partitions of this window whose chunk is not at hand.
     ordinals: Vec<(usize, Arc<str>, u32)>,
@@ -139,6 +110,7 @@ impl Job {
         // What trickles is shipped as it comes.
         let decode = if matches!(delivery.body, Body::Stream(_)) { decode.live() } else { decode };
         let stored_bytes = delivery.body.size();
+        let from = delivery.from.unwrap_or_default();
         Job {
             decode,
             ack: Some(ack),
@@ -147,12 +119,16 @@ impl Job {
             again: again::Place::new(delivery.again, &pipeline),
             failures: delivery.failures,
             ahead: None,
+            gives_back: delivery.from.is_some() && matches!(delivery.body, Body::File { .. }),
             stored: Stored::Unopened(delivery.body),
             buffer: Buffer::default(),
             permit: None,
             growth: None,
-            window: 0,
+            window: from.windows,
             in_window: false,
+            from: delivery.from,
+            reached: None,
+            counted: from.offset,
             books: Books::with_sinks(sinks),
             ordinals: Vec::new(),
             remembered,
@@ -169,21 +145,12 @@ impl Job {
         }
     }
 
-    /// Whether its bytes may be long in coming.
-    pub fn is_stream(&self) -> bool {
-        matches!(self.stored, Stored::Unopened(Body::Stream(_)))
-    }
-
-    /// Lets a stream be read on a thread of its own; what ends it early.
-    ///
-    /// # Errors
-    /// No thread could be started.
-    pub fn pipe(&mut self) -> io::Result<Option<End>> {
-        let Stored::Unopened(Body::Stream(from)) = &mut self.stored else { return Ok(None) };
-        let from = std::mem::replace(from, Box::new(io::empty()));
-        let (piped, end) = Piped::start(from)?;
-        self.stored = Stored::Steps { from: Box::new(piped), check: None };
-        Ok(Some(end))
+    /// The stream it reads, whose bytes may be long in coming.
+    pub fn piped(&self) -> Option<Pipe> {
+        match &self.stored {
+            Stored::Unopened(Body::Stream(piped)) => Some(piped.pipe()),
+            _ => None,
+        }
     }
 
     /// Where the object is, for log lines.
@@ -218,59 +185,12 @@ impl Job {
             if !self.records(hands)? {
                 return self.check();
             }
-            self.end_window(hands);
+            self.end_window(hands, true);
+            let stopping = self.pipeline.stopping.load(Ordering::Relaxed);
+            if stopping && self.gives_back && self.reached.is_some() {
+                return Err(Halt::Fail(Note::Stopped));
+            }
         }
-    }
-
-    /// Fills the next window; its memory first.
-    fn fill(&mut self, hands: &mut Hands) -> Result<(), Halt> {
-        let wants = self.decode.need(&self.stored.input());
-        if self.permit.is_none()
-            && let Some((mut buffer, permit)) = hands.spare_window.take()
-            && permit.bytes() >= wants
-        {
-            buffer.clear();
-            (self.buffer, self.permit) = (buffer, Some(permit));
-        }
-        if !self.widen(wants) {
-            return Err(Halt::NoMemory);
-        }
-        let filled = self.decode.fill(&mut hands.tools, &mut self.stored.input(), &mut self.buffer);
-        filled.map_err(|error| Halt::Fail(Note::Why(format!("reading it: {error}"))))?;
-        if self.growing && self.decode.summary().incomplete {
-            return Err(Halt::Fail(Note::Incomplete));
-        }
-        self.in_window = true;
-        self.now = self.pipeline.clock.now();
-        Ok(())
-    }
-
-    /// Takes the memory for a window of so many bytes. `false`: it is not there.
-    fn widen(&mut self, wants: usize) -> bool {
-        let (budget, account) = (&self.pipeline.budget, self.pipeline.account);
-        let limits = &self.pipeline.limits;
-        // A little more than asked for, so that the next object of about this size fits.
-        let takes = (wants + wants / 8).next_multiple_of(64 << 10);
-        let Some(permit) = &mut self.permit else {
-            let take = |bytes| budget.try_take(account, Kind::Window, bytes);
-            self.permit = take(takes).or_else(|| take(wants));
-            return self.permit.is_some();
-        };
-        let holds = permit.bytes();
-        if holds + self.growth.as_ref().map_or(0, Permit::bytes) >= wants {
-            return true;
-        }
-        if wants <= limits.window {
-            return permit.try_grow(takes - holds) || permit.try_grow(wants - holds);
-        }
-        if holds < limits.window && !permit.try_grow(limits.window - holds) {
-            return false;
-        }
-        // All it may ever need: whoever has grown waits for no more of this kind, so one of those that wait can always
-        // go on.
-        let growth = limits.largest_window().saturating_sub(permit.bytes());
-        self.growth = budget.try_take(account, Kind::Growth, growth);
-        self.growth.is_some()
     }
 
     /// Goes through the window. `false`: the object is used up.
@@ -436,20 +356,6 @@ impl Job {
         }
     }
 
-    /// The window is used up: its shares are in the chunks, its books are entered.
-    fn end_window(&mut self, hands: &mut Hands) {
-        self.put_down(hands);
-        self.store_refused(true);
-        self.ordinals.clear();
-        self.in_window = false;
-        self.window += 1;
-        let sinks = self.books.sinks.len();
-        let books = std::mem::replace(&mut self.books, Books::with_sinks(sinks));
-        if let Some(ack) = &self.ack {
-            ack.enter(&books);
-        }
-    }
-
     /// Stores what was refused, when it is much or the window ends. Where it cannot be stored, the delivery fails.
     fn store_refused(&mut self, all: bool) {
         if self.refused.is_empty() || !(all || self.refused.is_much()) {
@@ -469,8 +375,7 @@ impl Job {
         if matches!(note, Note::Incomplete | Note::Changed(_)) {
             self.refused = Refused::default();
         }
-        self.end_window(hands);
-        let summary = self.decode.summary();
+        self.end_window(hands, false);
         let (stored_bytes, later_member) = (self.stored_bytes, self.later_member);
         let verdict = match (self.failed, self.rejected) {
             (true, _) => Verdict::Failed,
@@ -479,7 +384,6 @@ impl Job {
         };
         self.pipeline.count(|totals| {
             totals.stored_bytes += stored_bytes;
-            totals.bytes += summary.decompressed;
             totals.later_members += u64::from(later_member);
         });
         if let (Some(permit), None) = (self.permit.take(), &self.growth) {

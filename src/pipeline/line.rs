@@ -1,5 +1,6 @@
 //! One pipeline as the workers see it: the chain every record goes through, and the sinks at its end.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::books::Books;
@@ -83,6 +84,8 @@ pub struct Pipeline {
     pub totals: Mutex<Totals>,
     /// The partition of sinks that have one place.
     pub nowhere: Arc<str>,
+    /// The program stops: what can be given back in part is given back at the end of its window.
+    pub stopping: AtomicBool,
 }
 
 /// Sums over settled deliveries.

@@ -30,6 +30,13 @@ impl Loans {
         self.open.insert(id, (key, first));
     }
 
+    /// A part of a loan has ended: only the rest has been waiting, and not longer than that.
+    pub fn part(&mut self, id: DeliveryId, now: Timestamp) {
+        if let Some((_, first)) = self.open.get_mut(&id) {
+            *first = now;
+        }
+    }
+
     /// A loan has ended; `failed`: the delivery will come again.
     pub fn end(&mut self, id: DeliveryId, failed: bool, now: Timestamp) {
         let Some((key, first)) = self.open.remove(&id) else { return };
@@ -69,8 +76,10 @@ mod tests {
         assert_eq!(loans.oldest(at(41)), Some(at(10)));
         loans.end(DeliveryId(3), false, at(50));
         assert_eq!(loans.oldest(at(51)), Some(at(20)));
+        loans.part(DeliveryId(2), at(55));
+        assert_eq!(loans.oldest(at(56)), Some(at(55)));
         loans.end(DeliveryId(2), true, at(60));
-        assert_eq!(loans.oldest(at(659)), Some(at(20)));
+        assert_eq!(loans.oldest(at(659)), Some(at(55)));
         assert_eq!(loans.oldest(at(660)), None, "it does not come again");
     }
 }

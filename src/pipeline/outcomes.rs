@@ -119,6 +119,17 @@ impl Outcomes {
         }
     }
 
+    /// The delivery's windows before this one are settled: it will not be lent with them again.
+    pub fn forget_windows(&self, key: DeliveryKey, before: u32) {
+        let mut memory = self.lock();
+        if let Some(outcomes) = memory.by_delivery.get_mut(&key) {
+            let held = outcomes.len();
+            outcomes.retain(|outcome| outcome.window >= before);
+            let forgotten = held - outcomes.len();
+            memory.outcomes -= forgotten;
+        }
+    }
+
     /// What sinks have answered about an earlier loan of this delivery.
     pub fn recall(&self, key: DeliveryKey) -> Vec<Outcome> {
         if key.0 == 0 { Vec::new() } else { self.lock().by_delivery.get(&key).cloned().unwrap_or_default() }
@@ -177,6 +188,18 @@ mod tests {
         outcomes.forget(key);
         assert!(outcomes.recall(key).is_empty());
         assert!(outcomes.recall(DeliveryKey::of("")).is_empty());
+    }
+
+    #[test]
+    fn windows_that_are_settled_are_forgotten() {
+        let outcomes = Outcomes::default();
+        let key = DeliveryKey::of("file 1");
+        (0..10).for_each(|window| outcomes.note(key, delivered(window, 0, 1)));
+        outcomes.forget_windows(key, 7);
+        let left: Vec<u32> = outcomes.recall(key).iter().map(|outcome| outcome.window).collect();
+        assert_eq!((left, outcomes.lock().outcomes), (vec![7, 8, 9], 3));
+        outcomes.forget(key);
+        assert_eq!((outcomes.lock().outcomes, outcomes.forgotten()), (0, 0));
     }
 
     #[test]

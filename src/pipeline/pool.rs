@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::hands::{Hands, Setup};
 use super::job::{Job, Ran};
 use super::line::Pipeline;
-use super::piped::End;
 use crate::encode::compress::Compressor;
 use crate::encode::packer::Due;
+use crate::source::piped::Pipe;
 
 /// How long a worker whose lanes all rest sleeps before it looks again, should a notice have been lost.
 const REST: Duration = Duration::from_millis(20);
@@ -44,8 +44,8 @@ pub struct Pool {
     /// How often memory came back: a job that was refused before the last time is tried again at once.
     freed: AtomicU64,
     setup: Setup,
-    /// Ends of the streams that are being read.
-    streams: Mutex<Vec<End>>,
+    /// The streams that are being read.
+    streams: Mutex<Vec<Pipe>>,
 }
 
 impl Pool {
@@ -61,10 +61,10 @@ impl Pool {
     ///
     /// # Errors
     /// No thread could be started; the delivery fails.
-    pub fn push_stream(self: &Arc<Self>, mut job: Job) -> io::Result<()> {
-        let end = job.pipe()?;
+    pub fn push_stream(self: &Arc<Self>, job: Job) -> io::Result<()> {
+        let stream = job.piped();
         self.push_alone(job)?;
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner).extend(end);
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).extend(stream);
         Ok(())
     }
 
@@ -100,8 +100,8 @@ impl Pool {
 
     /// Streams end here: what was read of them is finished.
     pub fn end_streams(&self) {
-        for end in std::mem::take(&mut *self.streams.lock().unwrap_or_else(PoisonError::into_inner)) {
-            end.end();
+        for stream in std::mem::take(&mut *self.streams.lock().unwrap_or_else(PoisonError::into_inner)) {
+            stream.end();
         }
     }
 

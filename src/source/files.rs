@@ -18,6 +18,7 @@ mod ledger;
 mod look;
 mod mark;
 mod search;
+mod stdin;
 mod watch;
 
 use std::collections::VecDeque;
@@ -35,10 +36,11 @@ use self::desk::{Desk, Found, How, Lent, Rules};
 use self::ledger::Ledger;
 use self::look::Task;
 use self::search::Root;
+use self::stdin::Stdin;
 use self::watch::{Change, Notices, Watch};
 use super::layout::Origins;
-use super::{Body, Build, BuildError, Delivery, Origin, Source, SourceError, new_id};
-use crate::ack::{DeliveryId, Settled, Verdict};
+use super::{Body, Build, BuildError, Delivery, Source, SourceError, new_id};
+use crate::ack::{DeliveryId, Settled, SettledPart};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{At, ByteSize, Duration, OneOrMany};
 
@@ -61,9 +63,10 @@ pub struct Shipped {
 }
 
 impl Shipped {
-    /// Reads a value of the state; `None` where it is of a kind this program does not know.
+    /// Reads a value of the state; `None` where the file was not shipped to its end, or of a kind this program does not
+    /// know.
     pub fn read(value: &[u8]) -> Option<Shipped> {
-        let facts = known::Entry::from_bytes(value)?.facts;
+        let (known::Entry { facts, .. }, None) = known::Entry::from_bytes(value)? else { return None };
         Some(Shipped { size: facts.size, modified: Timestamp(facts.modified) })
     }
 }
@@ -174,7 +177,7 @@ struct Shared {
     unreadable: Mutex<Option<String>>,
     /// It was told that there are too few watches.
     unwatched: AtomicBool,
-    stdin: Mutex<Option<Stdin>>,
+    stdin: Mutex<Stdin>,
     stop: AtomicBool,
     commits: AtomicBool,
 }
@@ -192,12 +195,6 @@ struct Run {
     last_wait: Option<Timestamp>,
     notices: Option<Notices>,
     origins: Origins,
-}
-
-#[derive(PartialEq)]
-enum Stdin {
-    Unread,
-    Lent(DeliveryId),
 }
 
 enum Message {
@@ -223,7 +220,8 @@ impl Files {
             Root::new(path).map_err(|error| BuildError(format!("source {}: {path}: {error}", build.name)))
         });
         let roots = roots.collect::<Result<Vec<_>, _>>()?;
-        let stdin = stated.clone().any(|path| path == "-").then_some(Stdin::Unread);
+        let reads_stdin = stated.clone().any(|path| path == "-");
+        let stdin = if reads_stdin { Stdin::Unread(build.stdin.reader()) } else { Stdin::Done };
         let ends = build.once || !config.follow || roots.is_empty();
         let ledger = Ledger::new(build);
         let found = ledger.load().map_err(|error| BuildError(format!("source {}: {error}", build.name)))?;
@@ -233,7 +231,7 @@ impl Files {
                 pipeline = build.pipeline,
                 source = build.name,
                 files,
-                "the last run ended before these files were settled: they are shipped again"
+                "the last run ended before these files were settled: what was not settled of them is shipped again"
             );
         }
         let rules = Rules {
@@ -295,37 +293,24 @@ impl Files {
         let lent = lock(&self.shared.desk).lend(found, &self.shared.ledger);
         self.shared.commit_soon();
         let delivery = |(id, lent): (u64, Lent)| {
-            let Lent { path, identity, mark, growing } = lent;
+            let Lent { path, identity, mark, growing, from } = lent;
             let shown: Arc<str> = path.to_string_lossy().into();
             let origin = run.origins.of(path.as_os_str().as_bytes(), shown);
             let size = mark.facts.size;
             let check = Arc::new(move |file: &File| mark.check(file));
             let body = Body::File { path, size, check };
-            Delivery {
-                id: DeliveryId(id),
-                identity,
-                origin,
-                body,
-                deadline: None,
-                failures: 0,
-                growing,
-                again: None,
-            }
+            let (id, from) = (DeliveryId(id), Some(from));
+            Delivery { id, identity, origin, body, deadline: None, failures: 0, growing, again: None, from }
         };
         ids.into_iter().zip(lent).map(delivery).collect()
     }
 
-    fn lend_stdin(id: DeliveryId) -> Delivery {
-        Delivery {
-            id,
-            identity: "".into(),
-            origin: Origin { address: "-".into(), ..Origin::default() },
-            body: Body::Stream(Box::new(std::io::stdin())),
-            deadline: None,
-            failures: 0,
-            growing: false,
-            again: None,
-        }
+    /// Commits what is pending.
+    async fn commit(&self) -> Result<(), SourceError> {
+        let shared = self.shared.clone();
+        let committed = tokio::task::spawn_blocking(move || shared.ledger.commit()).await;
+        let committed = committed.map_err(|error| SourceError::Stop(error.to_string()))?;
+        committed.map_err(|error| SourceError::Stop(error.to_string()))
     }
 
     /// Takes a message of the searching thread.
@@ -372,7 +357,7 @@ impl Files {
 
     /// Whether there will be no more deliveries.
     fn is_at_end(&self, run: &mut Run) -> bool {
-        if self.watching || run.searching || !run.tasks.is_empty() || lock(&self.shared.stdin).is_some() {
+        if self.watching || run.searching || !run.tasks.is_empty() || lock(&self.shared.stdin).is_open() {
             return false;
         }
         let mut desk = lock(&self.shared.desk);
@@ -427,10 +412,8 @@ impl Source for Files {
             run.notices = Notices::of(watch).ok();
         }
         loop {
-            if let Some(stdin @ Stdin::Unread) = &mut *lock(&self.shared.stdin) {
-                let id = new_id();
-                *stdin = Stdin::Lent(id);
-                return Ok(Some(vec![Self::lend_stdin(id)]));
+            if let Some(stdin) = lock(&self.shared.stdin).lend() {
+                return Ok(Some(vec![stdin]));
             }
             while run.found.len() < most
                 && let Ok(message) = run.messages.try_recv()
@@ -471,23 +454,23 @@ impl Source for Files {
             let now = self.now();
             let mut desk = lock(&self.shared.desk);
             for settled in &settled {
-                let mut stdin = lock(&self.shared.stdin);
-                if *stdin == Some(Stdin::Lent(settled.id)) {
-                    *stdin = None;
-                    if settled.verdict == Verdict::Failed {
-                        // It cannot be read again.
-                        desk.left.push("-".to_owned());
-                    }
+                if lock(&self.shared.stdin).settled(settled) {
+                    desk.left.push("-".to_owned());
                 }
                 desk.settled(settled, now, &self.shared.ledger);
             }
         }
-        let shared = self.shared.clone();
-        let committed = tokio::task::spawn_blocking(move || shared.ledger.commit()).await;
-        let committed = committed.map_err(|error| SourceError::Stop(error.to_string()))?;
-        committed.map_err(|error| SourceError::Stop(error.to_string()))?;
+        self.commit().await?;
         self.returned.notify_one();
         Ok(())
+    }
+
+    async fn settle_part(&self, parts: Vec<SettledPart>) -> Result<(), SourceError> {
+        {
+            let mut desk = lock(&self.shared.desk);
+            parts.iter().for_each(|part| desk.settled_part(part, &self.shared.ledger));
+        }
+        if self.shared.ledger.is_pending() { self.commit().await } else { Ok(()) }
     }
 
     fn trouble(&self) -> Option<String> {

@@ -306,6 +306,7 @@ impl S3 {
             failures,
             growing: false,
             again: None,
+            from: None,
         }
     }
 

@@ -170,7 +170,17 @@ impl Sqs {
         };
         let failures = found.failures;
         lock(&self.shared.lent).insert(id, found);
-        Ok(Delivery { id, identity, origin, body, deadline: None, failures, growing: false, again: None })
+        Ok(Delivery {
+            id,
+            identity,
+            origin,
+            body,
+            deadline: None,
+            failures,
+            growing: false,
+            again: None,
+            from: None,
+        })
     }
 
     async fn bucket(&self, queue: &Queue, name: &str) -> Result<Arc<Bucket>, SourceError> {

@@ -5,20 +5,27 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-
-use crate::ack::{Ack, DeliveryId, Note, Settle, Settled, Verdict};
+use crate::ack::{Ack, DeliveryId, Settle, Settled, Verdict};
 use crate::pipeline::books::Books;
 use crate::pipeline::budget::{AccountId, Budget, Kind, Reserve};
 use crate::pipeline::outcomes::DeliveryKey;
 use crate::sink::{Payload, Share, Sink, SinkError};
-use crate::source::Source;
 
 use super::chain::Chain;
+
+mod source;
+
+pub use source::source;
 
 /// A small generator of numbers; the same seed gives the same numbers.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
+
+impl Default for Chance {
+    fn default() -> Chance {
+        Chance::new(1)
+    }
+}
 
 impl Chance {
     /// From a seed.
@@ -175,83 +182,10 @@ pub async fn sink<S: Sink>(
     Ok(())
 }
 
-/// Checks a source that has `expected` objects to lend: each is lent with a number of its own; what fails is lent again;
-/// what was delivered never is, not even by the next run; a `next` that is cancelled loses nothing.
-///
-/// `open` opens the source as the next run would.
-///
-/// # Errors
-/// The first breach.
-pub async fn source<S: Source>(open: impl Fn() -> S, expected: usize, seed: u64) -> Result<(), String> {
-    let mut chance = Chance::new(seed);
-    let mut delivered: BTreeMap<String, u32> = BTreeMap::new();
-    let mut numbers = std::collections::HashSet::new();
-    // The first run is stopped in the middle, in order; the second goes to the end.
-    for run in 0..2 {
-        let source = open();
-        for round in 0.. {
-            if round > 50 * (expected + 1) {
-                return Err(format!("{expected} objects, and after {round} rounds it still lends"));
-            }
-            if run == 0 && delivered.len() * 2 >= expected {
-                break;
-            }
-            let most = usize::try_from(1 + chance.below(5)).unwrap_or(1);
-            // A poll that is given up must not lose anything; one that was ready at once has lent.
-            let lent = match source.next(most).now_or_never() {
-                Some(lent) => lent,
-                None => match tokio::time::timeout(Duration::from_secs(600), source.next(most)).await {
-                    Err(_) => return Err("`next` gave nothing within ten minutes".into()),
-                    Ok(lent) => lent,
-                },
-            };
-            let lent = match lent {
-                Err(error) => return Err(format!("`next`: {error}")),
-                Ok(None) => break,
-                Ok(Some(lent)) => lent,
-            };
-            if lent.is_empty() || lent.len() > most {
-                return Err(format!("`next({most})` lent {}", lent.len()));
-            }
-            let mut ends = Vec::new();
-            for delivery in lent {
-                if !numbers.insert((run, delivery.id)) {
-                    return Err(format!("number {} was lent twice", delivery.id.0));
-                }
-                let verdict = match chance.below(4) {
-                    0 => Verdict::Failed,
-                    1 => Verdict::Rejected,
-                    _ => Verdict::Delivered,
-                };
-                if verdict != Verdict::Failed {
-                    *delivered.entry(delivery.origin.address.to_string()).or_default() += 1;
-                }
-                let key = DeliveryKey::of(&delivery.identity);
-                ends.push(Settled {
-                    id: delivery.id,
-                    key,
-                    verdict,
-                    note: Note::None,
-                    books: Books::default(),
-                });
-            }
-            source.settle(ends).await.map_err(|error| format!("`settle`: {error}"))?;
-        }
-    }
-    if let Some((address, times)) = delivered.iter().find(|(_, times)| **times != 1) {
-        return Err(format!("{address} was delivered {times} times"));
-    }
-    if delivered.len() != expected {
-        return Err(format!("{expected} objects, {} delivered", delivered.len()));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sink::SinkError;
-    use crate::source::{Body, Origin, SourceError};
 
     /// A sink in memory, with a fault.
     struct Broken {
@@ -290,77 +224,6 @@ mod tests {
         assert_eq!(checked("").await, Ok(()));
         for fault in ["loses", "repeats", "invents", "keeps memory", "drops shares", "forgets the body"] {
             assert!(checked(fault).await.is_err(), "{fault}");
-        }
-    }
-
-    /// A source in memory, with a fault. What was forgotten is shared between its runs.
-    struct Lender {
-        left: Arc<Mutex<Vec<u64>>>,
-        out: Mutex<HashMap<u64, u64>>,
-        next: Mutex<u64>,
-        fault: &'static str,
-    }
-
-    impl Source for Lender {
-        async fn next(&self, most: usize) -> Result<Option<Vec<Delivery>>, SourceError> {
-            let taken: Vec<u64> = {
-                let mut left = self.left.lock().unwrap();
-                let count = most.min(left.len());
-                left.drain(..count).collect()
-            };
-            if self.fault == "not cancel-safe" {
-                tokio::task::yield_now().await;
-            }
-            let mut lent = Vec::new();
-            for object in taken {
-                let mut next = self.next.lock().unwrap();
-                *next += u64::from(self.fault != "repeats numbers");
-                self.out.lock().unwrap().insert(*next, object);
-                lent.push(Delivery {
-                    id: DeliveryId(*next),
-                    identity: object.to_string().into(),
-                    origin: Origin { address: object.to_string().into(), ..Origin::default() },
-                    body: Body::Bytes(bytes::Bytes::new()),
-                    deadline: None,
-                    failures: 0,
-                    growing: false,
-                    again: None,
-                });
-            }
-            Ok(if lent.is_empty() { None } else { Some(lent) })
-        }
-
-        async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
-            for end in settled {
-                let object = self.out.lock().unwrap()[&end.id.0];
-                let again = match self.fault {
-                    "never lends again" => false,
-                    "lends again what was delivered" => true,
-                    _ => end.verdict == Verdict::Failed,
-                };
-                if again {
-                    self.left.lock().unwrap().push(object);
-                }
-            }
-            Ok(())
-        }
-    }
-
-    use crate::source::Delivery;
-
-    async fn lent(fault: &'static str) -> Result<(), String> {
-        let left = Arc::new(Mutex::new((0..40).collect()));
-        let open = || Lender { left: left.clone(), out: Mutex::default(), next: Mutex::default(), fault };
-        source(open, 40, 3).await
-    }
-
-    #[tokio::test]
-    async fn a_source_that_keeps_the_contract_passes_and_every_broken_one_fails() {
-        assert_eq!(lent("").await, Ok(()));
-        for fault in
-            ["never lends again", "repeats numbers", "lends again what was delivered", "not cancel-safe"]
-        {
-            assert!(lent(fault).await.is_err(), "{fault}");
         }
     }
 
@@ -418,7 +281,14 @@ mod tests {
         let store = Arc::new(crate::state::Store::in_memory(&clock).unwrap());
         let open = || {
             let (store, clock) = (store.clone(), clock.clone());
-            let build = crate::source::Build { pipeline: "main", name: "trail", store, clock, once: true };
+            let build = crate::source::Build {
+                pipeline: "main",
+                name: "trail",
+                store,
+                clock,
+                once: true,
+                stdin: crate::source::piped::Pipe::empty(),
+            };
             crate::source::AnySource::build(&config.sources[0].config, &build).unwrap()
         };
         source(open, 24, 5).await.unwrap();

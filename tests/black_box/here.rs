@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -100,9 +100,20 @@ impl Here {
 
     /// Starts the program and lets it run.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        self.start_with(arguments, Stdio::null()).0
+    }
+
+    /// Starts the program and returns its standard input.
+    pub(crate) fn start_fed(&self, arguments: &[&str]) -> (Running, ChildStdin) {
+        let (running, input) = self.start_with(arguments, Stdio::piped());
+        (running, input.unwrap())
+    }
+
+    fn start_with(&self, arguments: &[&str], input: Stdio) -> (Running, Option<ChildStdin>) {
         let mut command = self.command(arguments);
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let command = command.stdin(input).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
+        let input = child.stdin.take();
         let said = Arc::new(Mutex::new(String::new()));
         let (from, to) = (child.stderr.take().unwrap(), said.clone());
         let reading = std::thread::spawn(move || {
@@ -110,7 +121,7 @@ impl Here {
                 to.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        Running { child, said, reading: Some(reading), sinks: self.sinks }
+        (Running { child, said, reading: Some(reading), sinks: self.sinks }, input)
     }
 
     /// The lines of all final files below a folder, as they stand there.

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Since;
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
+use crate::source::piped::Pipe;
 use crate::source::s3::{Config, S3};
 use crate::source::{Body, Build, Delivery, FetchError, Remote, Source as _};
 use crate::state::Store;
@@ -60,7 +61,14 @@ impl Bucket {
         config.since = since.into();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let store = Arc::new(Store::in_memory(clock)?);
-        let build = Build { pipeline: "", name: "cat", store, clock: clock.clone(), once: true };
+        let build = Build {
+            pipeline: "",
+            name: "cat",
+            store,
+            clock: clock.clone(),
+            once: true,
+            stdin: Pipe::empty(),
+        };
         let source = S3::build(&config, &build)?;
         let (to, objects) = mpsc::channel(1);
         runtime.spawn(Box::pin(fetch(source, to)));

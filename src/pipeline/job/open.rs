@@ -1,12 +1,14 @@
 //! Opening an object: a small file whole, a large one and a stream step by step, and whether it is still the one lent.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
 
 use super::{Halt, Held, Job, READ_WHOLE, Stored};
 use crate::ack::Note;
+use crate::decode::Boundary;
 use crate::pipeline::budget::Kind;
 use crate::pipeline::hands::Hands;
 use crate::source::Body;
@@ -20,10 +22,34 @@ impl Job {
         if let Stored::Unopened(Body::File { size, .. }) = &self.stored
             && *size <= READ_WHOLE
         {
-            self.read_whole(hands)
+            self.read_whole(hands)?;
         } else {
-            self.open_steps()
+            self.open_steps()?;
         }
+        if let Stored::Whole { bytes, .. } = &self.stored
+            && let Some(boundary) = self.begins()
+        {
+            self.decode.begin_at(boundary, bytes.bytes());
+        }
+        Ok(())
+    }
+
+    /// Where to begin, if not at the beginning.
+    fn begins(&self) -> Option<Boundary> {
+        let from = self.from.filter(|from| from.offset > 0)?;
+        Some(Boundary { offset: from.offset, number: from.records })
+    }
+
+    /// Puts an opened file where to begin, unless it has to be inflated up to there.
+    fn go_to(&mut self, file: &mut File) -> io::Result<()> {
+        let Some(boundary) = self.begins() else { return Ok(()) };
+        let mut start = [0; 4];
+        let length = file.read_at(&mut start, 0)?;
+        if self.decode.begin_at(boundary, &start[..length]) {
+            file.seek(SeekFrom::Start(boundary.offset))?;
+            self.stored_bytes = self.stored_bytes.saturating_sub(boundary.offset);
+        }
+        Ok(())
     }
 
     fn read_whole(&mut self, hands: &mut Hands) -> Result<(), Halt> {
@@ -98,13 +124,15 @@ impl Job {
         };
         self.stored = match body {
             Body::Bytes(bytes) => Stored::Whole { bytes: Held::Shared(bytes), check: None },
-            Body::Stream(from) => Stored::Steps { from, check: None },
+            Body::Stream(from) => Stored::Steps { from: Box::new(from), check: None },
             Body::Remote(_) => Stored::Unfetched("a bug: it was not fetched".to_owned()),
             Body::File { path, check, .. } => {
                 let opened = File::open(&path).and_then(|file| Ok((file.try_clone()?, file)));
-                let (file, same) =
+                let (mut file, same) =
                     opened.map_err(|error| Halt::Fail(Note::Changed(format!("opening it: {error}"))))?;
                 check(&file).map_err(|changed| Halt::Fail(Note::Changed(changed)))?;
+                let put = self.go_to(&mut file);
+                put.map_err(|error| Halt::Fail(Note::Changed(format!("reading it: {error}"))))?;
                 Stored::Steps { from: Box::new(file), check: Some((same, check)) }
             }
         };

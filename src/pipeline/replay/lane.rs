@@ -129,6 +129,7 @@ impl Lane {
                 failures: 0,
                 growing: false,
                 again: Some(again.clone()),
+                from: None,
             });
             loans.insert(id, lent);
         }
@@ -166,7 +167,7 @@ impl Source for Lane {
             drop(state);
             let why = match end.note {
                 Note::Why(why) | Note::Changed(why) | Note::Object(why) => why,
-                Note::None | Note::Incomplete => "a sink did not take it".to_owned(),
+                Note::None | Note::Incomplete | Note::Stopped => "a sink did not take it".to_owned(),
             };
             lent.work.ended(0, 0, Some(why));
         }

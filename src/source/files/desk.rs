@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::known::{Entry, Known};
 use super::ledger::{Crash, Ledger};
 use super::mark::{Facts, Inode, Mark};
-use crate::ack::{Note, Settled, Verdict};
+use crate::ack::{Note, Reached, Settled, SettledPart, Verdict};
 use crate::clock::Timestamp;
 
 /// First pause before a failed file is lent again; doubles up to [`LONGEST_PAUSE`].
@@ -52,6 +52,8 @@ pub(super) struct Found {
     seen: Timestamp,
     tries: u32,
     growing: bool,
+    /// Up to where it was shipped.
+    reached: Option<Reached>,
 }
 
 /// What is to be done with a file.
@@ -72,6 +74,7 @@ struct Waiting {
     facts: Facts,
     digest: u64,
     identity: Arc<str>,
+    reached: Option<Reached>,
     seen: Timestamp,
     tries: u32,
     /// It ended too early; then when it is no longer taken to be growing.
@@ -90,6 +93,7 @@ struct Loan {
     seen: Timestamp,
     tries: u32,
     growing: bool,
+    reached: Option<Reached>,
     group: u64,
 }
 
@@ -99,6 +103,7 @@ pub(super) struct Lent {
     pub identity: Arc<str>,
     pub mark: Arc<Mark>,
     pub growing: bool,
+    pub from: Reached,
 }
 
 /// The settings that decide.
@@ -200,7 +205,7 @@ impl Desk {
             let mut found = self.found(sight, path());
             if same || grown && compared == Some(true) {
                 // What was shipped of it before it grew is not shipped again.
-                found.identity = waiting.identity;
+                (found.identity, found.reached) = (waiting.identity, waiting.reached);
             } else {
                 self.announce(&found);
             }
@@ -211,21 +216,26 @@ impl Desk {
             self.busy.insert(inode, None);
             return Look::Lend(found);
         }
+        let mut reached = None;
         if let Some(entry) = entry
             && entry.facts.same_content(&facts)
         {
             if entry.facts.changed == facts.changed || entry.digest == 0 || compared == Some(true) {
                 if entry.facts.changed != facts.changed {
                     entry.facts.changed = facts.changed;
-                    ledger.shipped(inode, *entry);
+                    let entry = *entry;
+                    ledger.shipped(inode, entry, self.known.part(inode));
                 }
-                return Look::Leave;
-            }
-            if compared.is_none() {
+                reached = self.known.part(inode);
+                if reached.is_none() {
+                    return Look::Leave;
+                }
+            } else if compared.is_none() {
                 return Look::Compare { size: facts.size, digest: entry.digest };
             }
         }
-        let found = self.found(sight, path());
+        let mut found = self.found(sight, path());
+        found.reached = reached;
         if unquiet {
             self.waiting.insert(inode, found.until(quiet));
             return Look::Leave;
@@ -248,11 +258,12 @@ impl Desk {
             seen: now,
             tries: 0,
             growing: self.is_growing(&facts, now, now),
+            reached: None,
         }
     }
 
     fn announce(&self, found: &Found) {
-        if self.known.get(found.inode).is_some() {
+        if found.reached.is_none() && self.known.get(found.inode).is_some() {
             let (source, path) = (&self.rules.source, found.path.display());
             tracing::info!(%source, %path, "changed after it was shipped: shipped again as a new file");
         }
@@ -278,13 +289,28 @@ impl Desk {
         self.groups.insert(group, found.len());
         ledger.lent(group, found.iter().map(|(_, found)| (found.inode, found.facts)));
         let lend = |(id, found): (u64, Found)| {
-            let Found { path, inode, facts, identity, seen, tries, growing } = found;
+            let Found { path, inode, facts, identity, seen, tries, growing, reached } = found;
             let mark = Arc::new(Mark::new(inode, facts));
-            let lent = Lent { path: path.clone(), identity: identity.clone(), mark: mark.clone(), growing };
-            self.loans.insert(id, Loan { path, mark, identity, seen, tries, growing, group });
+            let from = reached.unwrap_or_default();
+            let lent =
+                Lent { path: path.clone(), identity: identity.clone(), mark: mark.clone(), growing, from };
+            self.loans.insert(id, Loan { path, mark, identity, seen, tries, growing, reached, group });
             lent
         };
         found.into_iter().map(lend).collect()
+    }
+
+    /// A part of a loan has ended.
+    pub(super) fn settled_part(&mut self, part: &SettledPart, ledger: &Ledger) {
+        let Some(loan) = self.loans.get_mut(&part.id.0) else { return };
+        loan.reached = Some(part.reached);
+        let inode = loan.mark.inode;
+        let entry = Entry::new(loan.mark.facts, loan.mark.digest());
+        self.known.insert(inode, entry, loan.reached);
+        ledger.shipped(inode, entry, loan.reached);
+        if self.crash.open.contains(&inode) {
+            self.crash.records += part.books.read;
+        }
     }
 
     /// A loan has ended.
@@ -303,8 +329,8 @@ impl Desk {
             return self.failed(loan, &settled.note, told, now);
         }
         let entry = Entry::new(facts, loan.mark.digest());
-        self.known.insert(inode, entry);
-        ledger.shipped(inode, entry);
+        self.known.insert(inode, entry, None);
+        ledger.shipped(inode, entry, None);
         self.recheck.extend(told);
         if self.crash.open.remove(&inode) {
             self.crash.files += 1;
@@ -320,6 +346,7 @@ impl Desk {
             facts: loan.mark.facts,
             digest: loan.mark.digest(),
             identity: loan.identity.clone(),
+            reached: loan.reached,
             seen: loan.seen,
             tries: loan.tries,
             judged: None,
@@ -334,7 +361,7 @@ impl Desk {
             let glance = now.after(GLANCE);
             waiting.judged = Some(judged);
             waiting.due = if rules.ends { judged.min(glance) } else { judged };
-        } else {
+        } else if *note != Note::Stopped {
             waiting.tries += 1;
             if let Note::Changed(why) = note
                 && waiting.tries == 1
@@ -433,7 +460,7 @@ impl Waiting {
 impl Found {
     /// Waits until it is quiet.
     fn until(self, due: Timestamp) -> Waiting {
-        let Found { path, facts, identity, seen, .. } = self;
-        Waiting { path, facts, digest: 0, identity, seen, tries: 0, judged: None, due, asked: false }
+        let Found { path, facts, identity, reached, seen, .. } = self;
+        Waiting { path, facts, digest: 0, identity, reached, seen, tries: 0, judged: None, due, asked: false }
     }
 }

@@ -1,4 +1,5 @@
-//! The files that were shipped: 56 bytes each in memory, 53 in the state.
+//! The files that were shipped: 56 bytes each in memory, 53 in the state; those that were shipped up to a place have that
+//! besides.
 //!
 //! A file is known while its device, inode, size and time of writing are those it was shipped with. Its entry goes 7 days
 //! after the file; until then it may come back (a file system that was not mounted).
@@ -7,10 +8,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::mark::{Facts, Inode};
+use crate::ack::Reached;
 use crate::clock::Timestamp;
 
 /// How long an entry outlives its file.
 const KEPT: Duration = Duration::from_secs(7 * 86_400);
+
+/// What an entry in the state begins with: of a file that was shipped.
+const WHOLE: u8 = 1;
+/// Of one that was shipped up to a place.
+const PART: u8 = 2;
 
 /// One shipped file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,27 +36,48 @@ impl Entry {
         Entry { facts, digest, gone: 0, round: 0 }
     }
 
-    /// As the state keeps it.
-    pub(super) fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(37);
-        bytes.push(1);
+    /// As the state keeps it, with the place up to which the file was shipped, where that is not all of it.
+    pub(super) fn to_bytes(self, reached: Option<Reached>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(57);
+        bytes.push(if reached.is_some() { PART } else { WHOLE });
         bytes.extend(self.facts.size.to_be_bytes());
         bytes.extend(self.facts.modified.to_be_bytes());
         bytes.extend(self.facts.changed.to_be_bytes());
         bytes.extend(self.digest.to_be_bytes());
         bytes.extend(self.gone.to_be_bytes());
+        if let Some(Reached { offset, windows, records }) = reached {
+            bytes.extend(offset.to_be_bytes());
+            bytes.extend(windows.to_be_bytes());
+            bytes.extend(records.to_be_bytes());
+        }
         bytes
     }
 
     /// From the state; `None` where it is of a kind this program does not know.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Entry> {
-        let (&1, rest) = bytes.split_first()? else { return None };
-        let (numbers, gone) = rest.split_at_checked(32)?;
-        let number = |at: usize| numbers[at * 8..at * 8 + 8].try_into().map_or(0, u64::from_be_bytes);
-        let facts =
-            Facts { size: number(0), modified: number(1).cast_signed(), changed: number(2).cast_signed() };
-        let gone = u32::from_be_bytes(gone.try_into().ok()?);
-        Some(Entry { facts, digest: number(3), gone, round: 0 })
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<(Entry, Option<Reached>)> {
+        fn number<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8; 8]> {
+            let (number, rest) = bytes.split_first_chunk()?;
+            *bytes = rest;
+            Some(number)
+        }
+        let (kind, mut rest) = bytes.split_first()?;
+        let mut long = || number(&mut rest).copied().map(u64::from_be_bytes);
+        let (size, modified, changed) = (long()?, long()?.cast_signed(), long()?.cast_signed());
+        let (facts, digest) = (Facts { size, modified, changed }, long()?);
+        let (gone, mut rest) = rest.split_first_chunk()?;
+        let entry = Entry { facts, digest, gone: u32::from_be_bytes(*gone), round: 0 };
+        let reached = match *kind {
+            WHOLE => None,
+            PART => {
+                let offset = u64::from_be_bytes(*number(&mut rest)?);
+                let (windows, after) = rest.split_first_chunk()?;
+                rest = after;
+                let records = u64::from_be_bytes(*number(&mut rest)?);
+                Some(Reached { offset, windows: u32::from_be_bytes(*windows), records })
+            }
+            _ => return None,
+        };
+        rest.is_empty().then_some((entry, reached))
     }
 }
 
@@ -71,7 +99,7 @@ impl Inode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Swept {
     /// It is another now.
-    Changed(Inode, Entry),
+    Changed(Inode, Entry, Option<Reached>),
     /// It has gone.
     Forgotten(Inode),
 }
@@ -80,6 +108,8 @@ pub(super) enum Swept {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     entries: HashMap<Inode, Entry, foldhash::fast::RandomState>,
+    /// Of those that were not shipped to their end: up to where.
+    parts: HashMap<Inode, Reached, foldhash::fast::RandomState>,
     round: u32,
     swept: Option<Timestamp>,
 }
@@ -98,9 +128,19 @@ impl Known {
         self.entries.get(&inode)
     }
 
-    pub(super) fn insert(&mut self, inode: Inode, mut entry: Entry) {
+    /// The place up to which a file was shipped that was not shipped to its end.
+    pub(super) fn part(&self, inode: Inode) -> Option<Reached> {
+        self.parts.get(&inode).copied()
+    }
+
+    /// A file was shipped: to its end, or up to a place.
+    pub(super) fn insert(&mut self, inode: Inode, mut entry: Entry, reached: Option<Reached>) {
         entry.round = self.round;
         self.entries.insert(inode, entry);
+        match reached {
+            Some(reached) => self.parts.insert(inode, reached),
+            None => self.parts.remove(&inode),
+        };
     }
 
     /// A search of everything begins.
@@ -130,11 +170,12 @@ impl Known {
             let missing = entry.round != self.round;
             if missing && entry.gone != 0 && hour(now).saturating_sub(entry.gone) >= kept {
                 swept.push(Swept::Forgotten(*inode));
+                self.parts.remove(inode);
                 return false;
             }
             if missing != (entry.gone != 0) {
                 entry.gone = if missing { hour(now) } else { 0 };
-                swept.push(Swept::Changed(*inode, *entry));
+                swept.push(Swept::Changed(*inode, *entry, self.parts.get(inode).copied()));
             }
             true
         });
@@ -157,8 +198,13 @@ mod tests {
     fn an_entry_reads_back_and_is_small() {
         let facts = Facts { size: 1 << 40, modified: -5, changed: 1_700_000_000_123_456_789 };
         let entry = Entry { gone: 9, ..Entry::new(facts, 3) };
-        assert_eq!(Entry::from_bytes(&entry.to_bytes()), Some(entry));
-        for wrong in [&[][..], &[1, 2], &[2; 37], &[1; 38]] {
+        let reached = Reached { offset: 1 << 41, windows: 7, records: 1 << 33 };
+        for reached in [None, Some(reached)] {
+            let bytes = entry.to_bytes(reached);
+            assert_eq!(Entry::from_bytes(&bytes), Some((entry, reached)));
+            assert_eq!(Entry::from_bytes(&bytes[..bytes.len() - 1]), None);
+        }
+        for wrong in [&[][..], &[1, 2], &[2; 37], &[3; 37], &[1; 38]] {
             assert_eq!(Entry::from_bytes(wrong), None);
         }
         assert_eq!(Inode::from_bytes(&inode(9).to_bytes()), Some(inode(9)));
@@ -170,8 +216,8 @@ mod tests {
     fn an_entry_goes_7_days_after_its_file() {
         let mut known = Known::default();
         let entry = Entry::new(Facts::default(), 1);
-        known.insert(inode(1), entry);
-        known.insert(inode(2), entry);
+        known.insert(inode(1), entry, None);
+        known.insert(inode(2), entry, Some(Reached::default()));
         let mut now = Timestamp::from_seconds(1_700_000_000);
         let mut search = |known: &mut Known, sees: &[u64], days: u64| {
             now = now.after(Duration::from_secs(days * 86_400));
@@ -182,10 +228,12 @@ mod tests {
             known.end_round(now)
         };
         assert_eq!(search(&mut known, &[1, 2], 0), []);
-        assert!(matches!(search(&mut known, &[2], 1)[..], [Swept::Changed(it, _)] if it == inode(1)));
+        assert!(matches!(search(&mut known, &[2], 1)[..], [Swept::Changed(it, _, None)] if it == inode(1)));
         assert_eq!(search(&mut known, &[2], 6), []);
         // It was only away.
-        assert!(matches!(search(&mut known, &[1, 2], 1)[..], [Swept::Changed(it, _)] if it == inode(1)));
+        assert!(
+            matches!(search(&mut known, &[1, 2], 1)[..], [Swept::Changed(it, _, None)] if it == inode(1))
+        );
         assert!(matches!(search(&mut known, &[2], 1)[..], [Swept::Changed(..)]));
         assert_eq!(search(&mut known, &[2], 7), [Swept::Forgotten(inode(1))]);
         assert_eq!((known.len(), known.get(inode(1))), (1, None));
@@ -194,7 +242,7 @@ mod tests {
     #[test]
     fn searches_within_a_day_of_a_sweep_mark_nothing() {
         let mut known = Known::default();
-        known.insert(inode(1), Entry::default());
+        known.insert(inode(1), Entry::default(), None);
         let now = Timestamp::from_seconds(1_700_000_000);
         known.begin_round();
         assert_eq!(known.end_round(now).len(), 1);

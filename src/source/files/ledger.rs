@@ -1,4 +1,5 @@
-//! What the state keeps of a source of files: the files that were shipped, and those on loan.
+//! What the state keeps of a source of files: the files that were shipped, to their end or up to a place, and those on
+//! loan.
 //!
 //! Changes are gathered and committed together. The list of files on loan is only there to say after a crash how many
 //! were shipped again; lending does not wait for it.
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::known::{Entry, Known, Swept};
 use super::mark::{Facts, Inode};
+use crate::ack::Reached;
 use crate::source::Build;
 use crate::state::{Op, StateError, Store};
 
@@ -67,7 +69,7 @@ impl Ledger {
         let mut strange = 0u64;
         self.store.each(&self.shipped, |key, value| {
             match (Inode::from_bytes(key), Entry::from_bytes(value)) {
-                (Some(inode), Some(entry)) => found.known.insert(inode, entry),
+                (Some(inode), Some((entry, reached))) => found.known.insert(inode, entry, reached),
                 _ => strange += 1,
             }
         })?;
@@ -81,7 +83,8 @@ impl Ledger {
                 let number = |at: usize| noted[at..at + 8].try_into().map_or(0, u64::from_be_bytes);
                 let inode = Inode { device: number(0), number: number(8) };
                 let facts = Facts { size: number(16), modified: number(24).cast_signed(), changed: 0 };
-                if !known.get(inode).is_some_and(|entry| entry.facts.same_content(&facts)) {
+                let same = known.get(inode).is_some_and(|entry| entry.facts.same_content(&facts));
+                if !same || known.part(inode).is_some() {
                     crash.open.insert(inode);
                 }
             }
@@ -114,16 +117,17 @@ impl Ledger {
         self.push(Op::Delete { space: self.lent.clone(), key: self.note_key(group) });
     }
 
-    /// A file was shipped.
-    pub(super) fn shipped(&self, inode: Inode, entry: Entry) {
-        self.push(Op::Put { space: self.shipped.clone(), key: inode.to_bytes(), value: entry.to_bytes() });
+    /// A file was shipped: to its end, or up to a place.
+    pub(super) fn shipped(&self, inode: Inode, entry: Entry, reached: Option<Reached>) {
+        let (space, key) = (self.shipped.clone(), inode.to_bytes());
+        self.push(Op::Put { space, key, value: entry.to_bytes(reached) });
     }
 
     /// A search has found that files have gone, or come back.
     pub(super) fn swept(&self, swept: &[Swept]) {
         for change in swept {
             match change {
-                Swept::Changed(inode, entry) => self.shipped(*inode, *entry),
+                Swept::Changed(inode, entry, reached) => self.shipped(*inode, *entry, *reached),
                 Swept::Forgotten(inode) => {
                     self.push(Op::Delete { space: self.shipped.clone(), key: inode.to_bytes() });
                 }

@@ -2,6 +2,7 @@
 
 mod following;
 mod identity;
+mod parts;
 mod trees;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use super::*;
 use crate::ack::{Note, Verdict};
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
+use crate::source::piped::Pipe;
 use crate::state::{StateError, Store};
 
 impl Files {
@@ -86,8 +88,14 @@ impl World {
     fn files_of(&self, paths: &[&str], once: bool) -> Files {
         let config = format!("path = {paths:?}");
         let config: Config = toml::from_str(&config).unwrap();
-        let build =
-            Build { pipeline: "main", name: "trail", store: self.store(), clock: self.clock.clone(), once };
+        let build = Build {
+            pipeline: "main",
+            name: "trail",
+            store: self.store(),
+            clock: self.clock.clone(),
+            once,
+            stdin: Pipe::empty(),
+        };
         Files::build(&config, &build).unwrap()
     }
 

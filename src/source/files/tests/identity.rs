@@ -112,6 +112,7 @@ async fn pipelines_have_progress_of_their_own() {
         store: world.store(),
         clock: world.clock.clone(),
         once: true,
+        stdin: Pipe::empty(),
     };
     let files = Files::build(&config, &build).unwrap();
     assert_eq!(world.run(ship_all(&files)).await, [world.path("a")]);

@@ -43,7 +43,14 @@ async fn globs_single_files_and_several_paths_are_read() {
         let stated: Vec<&str> = stated.iter().map(String::as_str).collect();
         let config: Config = toml::from_str(&format!("path = {stated:?}")).unwrap();
         let store = Arc::new(Store::in_memory(&world.clock).unwrap());
-        let build = Build { pipeline: "p", name: "s", store, clock: world.clock.clone(), once: true };
+        let build = Build {
+            pipeline: "p",
+            name: "s",
+            store,
+            clock: world.clock.clone(),
+            once: true,
+            stdin: Pipe::empty(),
+        };
         let files = Files::build(&config, &build).unwrap();
         assert_eq!(world.names(&world.run(ship_all(&files)).await), expected, "{paths:?}");
     }
@@ -72,7 +79,14 @@ async fn links_are_followed_only_within_the_tree_and_loops_end() {
     let everything = format!("{}/**/a", world.tree().display());
     let config: Config = toml::from_str(&format!("path = {everything:?}")).unwrap();
     let store = Arc::new(Store::in_memory(&world.clock).unwrap());
-    let build = Build { pipeline: "p", name: "s", store, clock: world.clock.clone(), once: true };
+    let build = Build {
+        pipeline: "p",
+        name: "s",
+        store,
+        clock: world.clock.clone(),
+        once: true,
+        stdin: Pipe::empty(),
+    };
     let files = Files::build(&config, &build).unwrap();
     assert_eq!(world.run(ship_all(&files)).await.len(), 1);
 }

@@ -1,0 +1,88 @@
+//! The beginning and the end of a window: its memory and its text; its shares, its books, and where it could be gone on.
+
+use super::{Halt, Job};
+use crate::ack::{Note, Reached};
+use crate::decode::Boundary;
+use crate::pipeline::books::Books;
+use crate::pipeline::budget::{Kind, Permit};
+use crate::pipeline::hands::Hands;
+
+impl Job {
+    /// Fills the next window; its memory first.
+    pub(super) fn fill(&mut self, hands: &mut Hands) -> Result<(), Halt> {
+        let wants = self.decode.need(&self.stored.input());
+        if self.permit.is_none()
+            && let Some((mut buffer, permit)) = hands.spare_window.take()
+            && permit.bytes() >= wants
+        {
+            buffer.clear();
+            (self.buffer, self.permit) = (buffer, Some(permit));
+        }
+        if !self.widen(wants) {
+            return Err(Halt::NoMemory);
+        }
+        let filled = self.decode.fill(&mut hands.tools, &mut self.stored.input(), &mut self.buffer);
+        filled.map_err(|error| Halt::Fail(Note::Why(format!("reading it: {error}"))))?;
+        if self.growing && self.decode.summary().incomplete {
+            return Err(Halt::Fail(Note::Incomplete));
+        }
+        self.in_window = true;
+        self.now = self.pipeline.clock.now();
+        Ok(())
+    }
+
+    /// Takes the memory for a window of so many bytes. `false`: it is not there.
+    fn widen(&mut self, wants: usize) -> bool {
+        let (budget, account) = (&self.pipeline.budget, self.pipeline.account);
+        let limits = &self.pipeline.limits;
+        // A little more than asked for, so that the next object of about this size fits.
+        let takes = (wants + wants / 8).next_multiple_of(64 << 10);
+        let Some(permit) = &mut self.permit else {
+            let take = |bytes| budget.try_take(account, Kind::Window, bytes);
+            self.permit = take(takes).or_else(|| take(wants));
+            return self.permit.is_some();
+        };
+        let holds = permit.bytes();
+        if holds + self.growth.as_ref().map_or(0, Permit::bytes) >= wants {
+            return true;
+        }
+        if wants <= limits.window {
+            return permit.try_grow(takes - holds) || permit.try_grow(wants - holds);
+        }
+        if holds < limits.window && !permit.try_grow(limits.window - holds) {
+            return false;
+        }
+        // All it may ever need: whoever has grown waits for no more of this kind, so one of those that wait can always
+        // go on.
+        let growth = limits.largest_window().saturating_sub(permit.bytes());
+        self.growth = budget.try_take(account, Kind::Growth, growth);
+        self.growth.is_some()
+    }
+
+    /// The window is used up: its shares are in the chunks, its books are entered. `well`: and the object goes on, so that
+    /// the window may be settled by itself.
+    pub(super) fn end_window(&mut self, hands: &mut Hands, well: bool) {
+        self.put_down(hands);
+        self.store_refused(true);
+        self.ordinals.clear();
+        self.in_window = false;
+        // Of a stream without an end nobody remembers windows by their number.
+        self.window = self.window.wrapping_add(1);
+        let boundary = self.decode.boundary().filter(|_| well && self.from.is_some());
+        self.reached = boundary.map(|Boundary { offset, number }| Reached {
+            offset,
+            windows: self.window,
+            records: number,
+        });
+        let sinks = self.books.sinks.len();
+        let books = std::mem::replace(&mut self.books, Books::with_sinks(sinks));
+        if let Some(ack) = &self.ack {
+            ack.enter(&books);
+            ack.end_window(self.reached, self.failed);
+        }
+        let decompressed = self.decode.summary().decompressed;
+        let read = decompressed.saturating_sub(self.counted);
+        self.counted += read;
+        self.pipeline.count(|totals| totals.bytes += read);
+    }
+}
