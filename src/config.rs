@@ -8,6 +8,8 @@
 
 pub mod at;
 pub mod check;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod manual;
 pub mod matching;
 pub mod problem;
@@ -465,22 +467,6 @@ pub fn read_file(path: &Path, around: &Surroundings<'_>) -> Result<Resolved, Pro
                 vec![Problem::error(0..0, message, "")],
             ))
         }
-    }
-}
-
-/// Takes any bytes as a configuration, and draws what is wrong with them. For a fuzzer.
-#[doc(hidden)]
-pub fn fuzz_config(data: &[u8]) {
-    let around = Surroundings {
-        variable: &|name| (name.len() % 2 == 0).then(|| name.to_owned()),
-        file: &|path| Ok(path.display().to_string()),
-        data_dir: &|| Some(PathBuf::from("/var/lib/trailship")),
-        canonical: &|path| Path::new("/here").join(path),
-    };
-    let text = String::from_utf8_lossy(data);
-    match read_str("config.toml", &text, &around) {
-        Ok(resolved) => _ = (resolved.to_string(), resolved.warnings.render(false)),
-        Err(problems) => _ = problems.render(true),
     }
 }
 

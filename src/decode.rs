@@ -23,6 +23,8 @@
 //!
 //! Nothing here depends on the thread: between two calls a `Decode` and its `Buffer` may move on to another scanner.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod gzip;
 mod inflate;
 mod magic;
@@ -385,40 +387,3 @@ impl Decode {
 
 /// What a window may hold beyond the largest record: the look ahead behind it.
 const SLACK: usize = 64 << 10;
-
-/// Decodes `data` whole and in small steps, for fuzzing: the two must agree on the records, and the books must balance.
-///
-/// # Panics
-/// When they do not.
-#[doc(hidden)]
-pub fn fuzz_decode(data: &[u8]) {
-    let small = Limits { window: 512, record: 64 << 10, object: 4 << 20, ..Limits::default() };
-    let limits = Limits { record: 64 << 10, object: 4 << 20, ..Limits::default() };
-    let mut whole = Vec::new();
-    let clean = drain(limits, Input::Whole(data), &mut |record, clean| whole.push((record.to_vec(), clean)));
-    let mut reader = data;
-    let mut stepped = Vec::new();
-    drain(small, Input::Read(&mut reader), &mut |record, clean| stepped.push((record.to_vec(), clean)));
-    if clean {
-        assert!(whole == stepped, "whole and stepped decoding differ");
-    }
-}
-
-/// Decodes everything; `true` when nothing was damaged.
-fn drain(limits: Limits, mut input: Input<'_>, each: &mut dyn FnMut(&[u8], bool)) -> bool {
-    let mut scanner = Scanner::new(std::sync::Arc::default(), crate::record::scan::ScanLimits::default());
-    let (mut tools, mut buffer, mut decode) = (Tools::default(), Buffer::default(), Decode::new(limits));
-    let mut clean = true;
-    while decode.fill(&mut tools, &mut input, &mut buffer).is_ok() {
-        loop {
-            match decode.next(&mut scanner, &mut buffer) {
-                Item::Record { span, .. } => each(span.of(&buffer), decode.marks().later_member),
-                Item::LeftOut { .. } => {}
-                Item::Damage { .. } => clean = false,
-                Item::WindowEnd => break,
-                Item::End => return clean,
-            }
-        }
-    }
-    clean
-}

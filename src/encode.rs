@@ -11,6 +11,8 @@ mod added;
 pub mod compress;
 mod fast;
 pub mod flat;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod nested;
 pub mod packer;
 mod page;

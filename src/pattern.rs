@@ -32,8 +32,12 @@
 //! | repeated keys that hold arrays | count as one array, their elements tied by position, in a scanned record |
 //! | text after the closing brace | refused |
 
+#[doc(hidden)]
+pub mod choices;
 pub mod compile;
 pub mod family;
+#[doc(hidden)]
+pub mod fuzz;
 mod json;
 mod memo;
 mod number;

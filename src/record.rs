@@ -9,6 +9,8 @@
 //! Whoever wants a field asks for its dotted path once, at start ([`Slots::want`]), and reads its slot per record.
 //! Nothing is looked up by name while records flow. The rest of the program must not know how any of this works.
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 pub mod overlay;
 pub mod path;

@@ -9,19 +9,17 @@ use std::sync::Arc;
 
 use rand_xoshiro::Xoshiro256StarStar;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use trailship::pattern::choices::Choices;
 use trailship::pattern::{MatchScratch, Pattern, PatternSet, View, slow};
 use trailship::record::scan::ScanLimits;
 use trailship::record::{Scan, Scanner, Slots};
 
 #[path = "event_ruler/deviations.rs"]
 mod deviations;
-#[path = "event_ruler/generate.rs"]
-mod generate;
 #[path = "event_ruler/oracle.rs"]
 mod oracle;
 
 use deviations::Words;
-use generate::Choices;
 use oracle::Question;
 
 /// How many made-up pairs are compared at least, the kept-out ones not counted.

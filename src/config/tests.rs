@@ -225,7 +225,7 @@ proptest! {
             let end = text.ceil_char_boundary((start + cut).min(text.len()));
             text.replace_range(start..end, insert);
         }
-        fuzz_config(text.as_bytes());
+        fuzz::config(text.as_bytes());
         let _ = read(&text);
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Encoder, Shape, flat::Flatten, flat_plain};
+pub(super) use super::fuzz::{keys, scanner, slow};
+use super::{Encoder, Shape, flat::Flatten, fuzz};
 use crate::record::overlay::{Fragment, Overlay, Parent};
-use crate::record::{Identity, Record, Scan, Scanner, Slots, Span};
+use crate::record::{Record, Scanner};
 
 /// Scans `text` as one record and lends it.
 pub(super) fn with_record<T>(
@@ -15,24 +16,7 @@ pub(super) fn with_record<T>(
     overlay: &mut Overlay,
     work: impl FnOnce(&Record<'_>) -> T,
 ) -> T {
-    let buffer = text.as_bytes();
-    let start = text.len() - text.trim_start().len();
-    let Scan::Record { end } = scanner.scan(buffer, start) else { panic!("no record: {text}") };
-    let span = Span { start: u32::try_from(start).unwrap(), end: u32::try_from(end).unwrap() };
-    let identity = Identity::default();
-    work(&Record {
-        buffer,
-        span,
-        index: scanner,
-        overlay,
-        identity,
-        protection: crate::record::protect::Protection::default(),
-        families: 0,
-    })
-}
-
-pub(super) fn scanner() -> Scanner {
-    Scanner::new(Arc::new(Slots::default()), crate::record::scan::ScanLimits::default())
+    fuzz::with_record(scanner, text, overlay, work).unwrap_or_else(|| panic!("no record: {text}"))
 }
 
 /// Writes one record in one shape, twice (unlearned and learned), and checks that both are the same.
@@ -48,12 +32,6 @@ pub(super) fn encode(shape: &Shape, text: &str, overlay: &mut Overlay) -> String
     assert_eq!(outs[0], outs[1]);
     assert_eq!(outs[0], outs[2]);
     outs.remove(0)
-}
-
-pub(super) fn slow(shape: &Flatten, text: &str, overlay: &mut Overlay) -> String {
-    let mut out = Vec::new();
-    with_record(&mut scanner(), text, overlay, |record| flat_plain(shape, record, &mut out));
-    String::from_utf8(out).unwrap()
 }
 
 pub(super) fn fragment(id: u32, members: &str) -> Arc<Fragment> {

@@ -1,10 +1,10 @@
 //! Both shapes against what they promise.
 
 use proptest::prelude::*;
-use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::sample::{
-    added, checked, corpus, edits, encode, fragment, overlay, record, scanner, settings, slow, with_record,
+    added, checked, corpus, edits, encode, fragment, keys, overlay, record, scanner, settings, slow,
+    with_record,
 };
 use super::unflatten::unflatten;
 use super::{Arrays, Flatten, Nested, Shape};
@@ -20,25 +20,6 @@ fn flat(shape: &Flatten, text: &str, overlay: &mut Overlay) -> String {
 
 fn indexed() -> Flatten {
     Flatten { arrays: Arrays::Index, ..Flatten::default() }
-}
-
-/// The keys of an object, in order, duplicates included.
-fn keys(text: &str) -> Vec<String> {
-    struct Keys;
-    impl<'de> Visitor<'de> for Keys {
-        type Value = Vec<String>;
-        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            formatter.write_str("an object")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut keys = Vec::new();
-            while let Some((key, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
-                keys.push(key);
-            }
-            Ok(keys)
-        }
-    }
-    serde_json::Deserializer::from_str(text).deserialize_map(Keys).unwrap()
 }
 
 fn without_duplicates(text: &str) {

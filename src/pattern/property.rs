@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::choices::Choices;
 use super::compile::{Leaves, MatchScratch, PatternSet, Tie};
 use super::json::Json;
 use super::view::View;
 use super::{Pattern, slow};
 use crate::record::scan::ScanLimits;
 use crate::record::{Scan, Scanner, SlotId, Slots};
-
-#[path = "../../tests/event_ruler/generate.rs"]
-mod generate;
-
-use generate::Choices;
 
 /// An event's leaves by slot, found the plain way.
 struct Plain {

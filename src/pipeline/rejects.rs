@@ -9,6 +9,8 @@
 //! `N.replaying` is being shipped again by whoever has the data directory's lock, and hidden names are leftovers.
 
 pub mod entry;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod key;
 pub mod shelf;
 

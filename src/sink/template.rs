@@ -15,6 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::record::identity::{Account, EventKind};
 
 mod cache;
+#[doc(hidden)]
+pub mod fuzz;
 mod language;
 mod times;
 
@@ -234,27 +236,6 @@ pub(crate) fn harmless<'a>(text: &'a str, marks: &mut Marks) -> &'a str {
         return INVALID;
     }
     text
-}
-
-/// Takes any bytes as a template and as values of an event; panics if a path could leave its root. For a fuzzer.
-#[doc(hidden)]
-pub fn fuzz_template(data: &[u8]) {
-    let mut parts = data.split(|byte| *byte == 0xff);
-    let mut next = || parts.next().unwrap_or_default();
-    let (text, region, environment, time) = (next(), next(), next(), next());
-    let Some(template) = std::str::from_utf8(text).ok().and_then(|text| Template::parse(text).ok()) else {
-        return;
-    };
-    let time = time.first_chunk::<8>().map(|bytes| i64::from_le_bytes(*bytes));
-    let values = Values {
-        time,
-        account: Account::parse(region),
-        region: Some(region),
-        environment: std::str::from_utf8(environment).ok(),
-        kind: EventKind::Data,
-    };
-    let path = Partitions::new(template, "fuzz").render(&values, TimeRange::default());
-    assert!(stays_below(&path), "{path:?} of {data:?}");
 }
 
 /// Whether a relative path is made of plain names only.

@@ -6,17 +6,8 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::record::SlotId;
-use crate::record::path::Segment;
-use crate::record::plain::{self, PlainStep};
-
-fn scanner() -> Scanner {
-    let mut slots = Slots::default();
-    for path in ["eventName", "userIdentity.arn", "resources.ARN", "a", "a.b"] {
-        slots.want(path);
-    }
-    Scanner::new(Arc::new(slots), ScanLimits::default())
-}
+use crate::record::fuzz::{self, check_edge, scanner};
+use crate::record::plain;
 
 /// The verdict of `serde_json`: the end of the first value, `None` for anything but an object.
 fn oracle(text: &[u8]) -> Option<usize> {
@@ -30,92 +21,9 @@ fn oracle(text: &[u8]) -> Option<usize> {
     }
 }
 
-fn steps(scanner: &Scanner, path: PathId) -> Vec<PlainStep> {
-    let step = |segment: Segment<'_>| match segment {
-        Segment::Key(key) => PlainStep::Key(key.to_vec()),
-        Segment::Index(index) => PlainStep::Index(index),
-    };
-    scanner.paths().segments(path).map(step).collect()
-}
-
 /// Scans `text` and compares everything with the plain parser; the verdict.
 fn compare(scanner: &mut Scanner, text: &[u8]) -> Scan {
-    let found = scanner.scan(text, 0);
-    let (expected, leaves) = plain::parse(text, 0, 128);
-    match (found, expected) {
-        (Scan::Invalid { .. }, Scan::Invalid { .. }) => {}
-        _ => assert_eq!(found, expected, "{}", text.escape_ascii()),
-    }
-    let Scan::Record { end } = found else { return found };
-    let mut at = 0;
-    assert_eq!(scanner.leaves().len(), leaves.len());
-    for (index, (leaf, plain)) in scanner.leaves().iter().zip(&leaves).enumerate() {
-        let edge = scanner.edge(leaf.edge);
-        let (start, end) = (leaf.start as usize, leaf.end as usize);
-        assert_eq!((start, end), (plain.start, plain.end), "{}", text.escape_ascii());
-        assert_eq!(edge.text, &text[at..start], "the gaps and the leaves are the whole text");
-        assert_eq!(steps(scanner, edge.path), plain.path);
-        check_edge(edge);
-        if let Some(slot) = scanner.paths().slot(edge.path) {
-            assert!(scanner.hits(slot).any(|hit| hit as usize == index));
-            assert_eq!(scanner.paths().dotted(edge.path), scanner.slots().path(slot));
-        }
-        at = end;
-    }
-    let tail = scanner.edge(scanner.tail());
-    assert_eq!(tail.text, &text[at..end]);
-    assert_eq!(tail.path, PathId::ROOT);
-    check_edge(tail);
-    end_of_hits(scanner, &leaves);
-    found
-}
-
-/// Slots hold exactly the leaves whose path says so.
-fn end_of_hits(scanner: &Scanner, leaves: &[plain::PlainLeaf]) {
-    for number in 0..scanner.slots().len() {
-        let slot = SlotId(u16::try_from(number).unwrap());
-        let hits: Vec<u32> = scanner.hits(slot).collect();
-        assert!(hits.is_sorted());
-        let expected =
-            leaves.iter().filter(|leaf| dotted(&leaf.path).as_deref() == Some(scanner.slots().path(slot)));
-        assert_eq!(hits.len(), expected.count());
-        assert_eq!(scanner.first(slot), hits.first().map(|&hit| scanner.leaves()[hit as usize]));
-        assert_eq!(scanner.last(slot), hits.last().map(|&hit| scanner.leaves()[hit as usize]));
-    }
-}
-
-/// The dotted path, `None` when a key is empty.
-fn dotted(path: &[PlainStep]) -> Option<String> {
-    let mut keys = Vec::new();
-    for step in path {
-        if let PlainStep::Key(key) = step {
-            if key.is_empty() {
-                return None;
-            }
-            keys.push(crate::record::path::unescape(key).into_owned());
-        }
-    }
-    Some(keys.join("."))
-}
-
-/// Finds the brackets outside keys the obvious way.
-fn check_edge(edge: Edge<'_>) {
-    let mut marks = Vec::new();
-    let (mut inside, mut escaped, mut escapes) = (false, false, false);
-    for (at, &byte) in edge.text.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => (escaped, escapes) = (true, true),
-            b'"' => inside = !inside,
-            b'{' | b'}' | b'[' | b']' if !inside => {
-                marks.push(super::super::Mark { at: u32::try_from(at).unwrap(), bracket: byte })
-            }
-            _ => {}
-        }
-    }
-    assert_eq!(edge.marks, marks);
-    assert_eq!(edge.escaped_key, escapes);
-    assert_eq!(edge.has_newline, edge.text.iter().any(|byte| matches!(byte, b'\n' | b'\r')));
+    fuzz::compare(scanner, text).0
 }
 
 const RECORDS: &[&str] = &[

@@ -182,6 +182,6 @@ proptest! {
 
     #[test]
     fn any_bytes_are_a_safe_template_or_none(data in any::<Vec<u8>>()) {
-        fuzz_template(&data);
+        fuzz::template(&data);
     }
 }

@@ -1,7 +1,7 @@
 //! Makes up patterns and events that have something to say to each other: few names, few values, odd shapes.
 
 /// A stream of choices: random bytes, or those a property test shrinks. Used up, it makes the first choice always.
-pub(super) struct Choices<I> {
+pub struct Choices<I> {
     bytes: I,
     /// Whether a key that repeats may hold arrays of objects.
     twins: bool,
@@ -18,7 +18,7 @@ enum Flavour {
 }
 
 impl<I: Iterator<Item = u8>> Choices<I> {
-    pub(super) fn new(bytes: I, twins: bool) -> Choices<I> {
+    pub fn new(bytes: I, twins: bool) -> Choices<I> {
         Choices { bytes, twins, flavour: Flavour::None }
     }
 
@@ -118,7 +118,7 @@ const FIELDS: &[&[&str]] = &[
 ];
 
 fn quoted(text: &str) -> String {
-    serde_json::to_string(text).unwrap()
+    serde_json::Value::from(text).to_string()
 }
 
 impl<I: Iterator<Item = u8>> Choices<I> {
@@ -273,7 +273,7 @@ impl<I: Iterator<Item = u8>> Choices<I> {
     }
 
     /// The text of a pattern; one in ten or so has a mistake.
-    pub(super) fn pattern(&mut self) -> String {
+    pub fn pattern(&mut self) -> String {
         use Flavour::{All, None, V4, V6};
         self.flavour = [None, None, None, None, V4, V4, V6, V6, All][self.below(9)];
         self.members(4, 0)
@@ -321,7 +321,7 @@ impl<I: Iterator<Item = u8>> Choices<I> {
     }
 
     /// The text of an event.
-    pub(super) fn event(&mut self) -> String {
+    pub fn event(&mut self) -> String {
         self.object(&["a", "b", "a.b", "r", "c", ""], |choices, key| match key {
             "r" => choices.elements(&mut |choices| {
                 choices.object(&["t", "u", "v", "s"], |choices, key| match key {
