@@ -217,7 +217,8 @@ impl AnySink {
         match config {
             SinkConfig::File(config) => {
                 let (_, template) = config.resolve().ok()?;
-                Some(Partitions::new(template, name))
+                let oldest = config.oldest.as_ref().map(|oldest| *oldest.value());
+                Some(Partitions::new(template, name).believing(oldest))
             }
             SinkConfig::Stdout(_) => None,
         }

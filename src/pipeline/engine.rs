@@ -236,6 +236,7 @@ impl Engine {
                 outcomes,
                 rejects: rejects.clone(),
                 limits: part.limits,
+                live: configured.sources.iter().all(|at| resolved.sources[*at].config.is_live()),
                 origin: resolved.globals.origin,
                 clock: clock.clone(),
                 totals: std::sync::Mutex::default(),

@@ -204,6 +204,7 @@ impl Job {
     fn records_of(&mut self, hands: &mut Hands, buffer: &mut Buffer) -> Result<bool, Halt> {
         // Once for a window: threads would fight over the count of owners if each record took a part.
         let pipeline = self.pipeline.clone();
+        self.believe(&pipeline, &mut hands.partitions);
         if let Some((span, number)) = self.pending {
             self.room_for(span, hands)?;
             self.pending = None;

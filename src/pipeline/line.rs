@@ -76,6 +76,8 @@ pub struct Pipeline {
     pub rejects: Arc<Rejects>,
     /// What an object may be.
     pub limits: Limits,
+    /// Whether nothing old is to be expected: a source tells of what has just happened.
+    pub live: bool,
     /// Whether every event says where it comes from.
     pub origin: bool,
     /// The clock.

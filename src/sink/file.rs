@@ -243,7 +243,9 @@ impl FileSink {
         let thread = std::thread::Builder::new().name(format!("sink-{}", build.name));
         let thread = thread.spawn(move || writer.run(&receiver));
         let thread = thread.map_err(|error| BuildError::Start(format!("starting a thread: {error}")))?;
-        let partitions = Arc::new(Partitions::new(template, build.name));
+        let partitions = Partitions::new(template, build.name)
+            .believing(config.oldest.as_ref().map(|oldest| *oldest.value()));
+        let partitions = Arc::new(partitions);
         Ok(FileSink { jobs, partitions, compression, thread })
     }
 

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::clock::Timestamp;
 use crate::record::identity::{Account, EventKind};
 
 mod cache;
@@ -77,6 +78,7 @@ const MARK_OUT_OF_RANGE: Marks = 4;
 pub struct Partitions {
     template: Template,
     sink: Box<str>,
+    oldest: Option<Oldest>,
     by_day: bool,
     by_hour: bool,
     by_account: bool,
@@ -96,6 +98,7 @@ impl Partitions {
         let mut marks = 0;
         Partitions {
             sink: harmless(sink, &mut marks).into(),
+            oldest: None,
             by_day: template.uses(Variable::of_time),
             by_hour: template.uses(|variable| variable == Variable::Hour),
             by_account: template.uses(|variable| variable == Variable::Account),
@@ -108,6 +111,17 @@ impl Partitions {
             overflow: AtomicU64::new(0),
             out_of_range: AtomicU64::new(0),
         }
+    }
+
+    /// The same with event times believed back to here; `None`: as the source says.
+    #[must_use]
+    pub fn believing(self, oldest: Option<Oldest>) -> Partitions {
+        Partitions { oldest, ..self }
+    }
+
+    /// Event times that get a date of their own at `now`. `live`: nothing old is to be expected.
+    pub fn range(&self, live: bool, now: Timestamp) -> TimeRange {
+        TimeRange::new(self.oldest, live, now)
     }
 
     /// The folder that paths begin in.

@@ -25,6 +25,11 @@ impl Place {
         Place { again, only }
     }
 
+    /// Whether it comes out of rejects.
+    pub(super) fn is_known(&self) -> bool {
+        self.again.is_some()
+    }
+
     /// Whether a sink has nothing to do with it.
     pub(super) fn leaves_out(&self, sink: usize) -> bool {
         self.only.is_some_and(|only| only != sink)

@@ -20,6 +20,16 @@ pub(super) struct Packing<'a> {
 }
 
 impl Job {
+    /// Tells the paths which event times are believed in this window.
+    pub(super) fn believe(&self, pipeline: &Pipeline, caches: &mut [PartitionCache]) {
+        let live = pipeline.live && !self.again.is_known();
+        for line in &pipeline.sinks {
+            if let Some(partitions) = &line.partitions {
+                caches[line.global].set_range(partitions.range(live, self.now));
+            }
+        }
+    }
+
     /// Hands a record to every sink whose `match` it passes.
     pub(super) fn offer(
         &mut self,
