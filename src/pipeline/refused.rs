@@ -63,28 +63,30 @@ impl Refused {
         offset: u64,
         number: u64,
     ) {
-        let live = record.index.first(token).map(|leaf| Span { start: leaf.start, end: leaf.end });
-        let live = live.filter(|live| live.of(record.buffer).len() > 2);
+        // Every one: a key may stand twice, and a list may stand where the text should.
+        let leaves = record.index.hits(token).filter_map(|at| record.index.leaves().get(at as usize));
+        let live = leaves.map(|leaf| Span { start: leaf.start, end: leaf.end });
+        let live: Vec<Span> = live
+            .filter(|live| live.of(record.buffer).len() > 2 && live.of(record.buffer) != b"null")
+            .collect();
         let text = record.span.of(record.buffer);
-        let length = match live {
-            Some(live) => text.len() - live.of(record.buffer).len() + REDACTED.len(),
-            None => text.len(),
-        };
+        let removed: usize = live.iter().map(|live| live.of(record.buffer).len()).sum();
         let item = Item {
             reason: reason.to_owned(),
             offset,
-            length: length as u64,
+            length: (text.len() - removed + live.len() * REDACTED.len()) as u64,
             record: Some(number),
             continues: false,
-            token_removed: live.is_some(),
+            token_removed: !live.is_empty(),
         };
-        self.add(stage, sink, item, |all| match live {
-            Some(live) => {
-                all.extend_from_slice(Span { start: record.span.start, end: live.start }.of(record.buffer));
+        self.add(stage, sink, item, |all| {
+            let mut start = record.span.start;
+            for live in live {
+                all.extend_from_slice(Span { start, end: live.start }.of(record.buffer));
                 all.extend_from_slice(REDACTED);
-                all.extend_from_slice(Span { start: live.end, end: record.span.end }.of(record.buffer));
+                start = live.end;
             }
-            None => all.extend_from_slice(text),
+            all.extend_from_slice(Span { start, end: record.span.end }.of(record.buffer));
         });
     }
 
@@ -147,5 +149,52 @@ impl Refused {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::overlay::Overlay;
+    use crate::record::{Identity, Scan, ScanLimits, Scanner, Slots};
+
+    #[test]
+    fn no_session_token_of_a_record_stays() {
+        let mut slots = Slots::default();
+        let token = slots.want("responseElements.credentials.sessionToken");
+        let mut scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
+        for (token_text, kept, removed) in [
+            (r#""sessionToken":"live""#, r#""sessionToken":"REDACTED""#, true),
+            (
+                r#""sessionToken":"live","x":1,"session\u0054oken":"live2""#,
+                r#""sessionToken":"REDACTED","x":1,"session\u0054oken":"REDACTED""#,
+                true,
+            ),
+            (r#""sessionToken":["live","live2"]"#, r#""sessionToken":["REDACTED","REDACTED"]"#, true),
+            (r#""sessionToken":null"#, r#""sessionToken":null"#, false),
+            (r#""sessionToken":"""#, r#""sessionToken":"""#, false),
+        ] {
+            let around =
+                |inside: &str| format!(r#"{{"responseElements":{{"credentials":{{{inside}}}}},"y":"z"}}"#);
+            let text = around(token_text);
+            let Scan::Record { end } = scanner.scan(text.as_bytes(), 0) else { panic!("{text}") };
+            let record = Record {
+                buffer: text.as_bytes(),
+                span: Span { start: 0, end: u32::try_from(end).unwrap() },
+                index: &scanner,
+                overlay: &mut Overlay::default(),
+                identity: Identity::default(),
+                protection: crate::record::protect::Protection::default(),
+                families: 0,
+            };
+            let mut refused = Refused::default();
+            refused.record("sink", None, "no", &record, token, 7, 3);
+            let group = &refused.groups[0];
+            assert_eq!(String::from_utf8_lossy(&group.bytes), around(kept));
+            assert_eq!(
+                (group.items[0].length, group.items[0].token_removed),
+                (group.bytes.len() as u64, removed)
+            );
+        }
     }
 }
