@@ -12,9 +12,11 @@
 //! What becomes of a file that was seen is decided in one place (`files/desk.rs`); what outlives the run is written in
 //! groups (`files/ledger.rs`).
 
+mod crash;
 mod desk;
 mod known;
 mod ledger;
+mod lending;
 mod look;
 mod mark;
 mod search;
@@ -291,7 +293,6 @@ impl Files {
             run.found.drain(..most.min(run.found.len())).map(|found| (new_id().0, found)).collect();
         let ids: Vec<u64> = found.iter().map(|(id, _)| *id).collect();
         let lent = lock(&self.shared.desk).lend(found, &self.shared.ledger);
-        self.shared.commit_soon();
         let delivery = |(id, lent): (u64, Lent)| {
             let Lent { path, identity, mark, growing, from } = lent;
             let shown: Arc<str> = path.to_string_lossy().into();
@@ -421,7 +422,7 @@ impl Source for Files {
                 self.take(run, message);
             }
             if !run.found.is_empty() {
-                return Ok(Some(self.lend(run, most)));
+                return Ok(Some(lending::noted(&self.shared, self.lend(run, most)).await));
             }
             self.search(run);
             if self.is_at_end(run) {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crash::Crash;
 use super::known::{Entry, Known};
-use super::ledger::{Crash, Ledger};
+use super::ledger::Ledger;
 use super::mark::{Facts, Inode, Mark};
-use crate::ack::{Note, Reached, Settled, SettledPart, Verdict};
+use crate::ack::{DeliveryId, Note, Reached, Settled, SettledPart, Verdict};
 use crate::clock::Timestamp;
 
 /// First pause before a failed file is lent again; doubles up to [`LONGEST_PAUSE`].
@@ -129,6 +130,8 @@ pub(super) struct Desk {
     waiting: HashMap<Inode, Waiting>,
     loans: HashMap<u64, Loan>,
     groups: HashMap<u64, usize>,
+    /// Groups of loans that failed after something of the file had come out: they count as on loan until it is settled.
+    held: HashMap<Inode, Vec<u64>>,
     next_group: u64,
     /// To be looked at at once.
     recheck: Vec<PathBuf>,
@@ -148,6 +151,7 @@ impl Desk {
             waiting: HashMap::new(),
             loans: HashMap::new(),
             groups: HashMap::new(),
+            held: HashMap::new(),
             next_group: 0,
             recheck: Vec::new(),
             left: Vec::new(),
@@ -168,6 +172,7 @@ impl Desk {
         if facts.size == 0 {
             self.empty += u64::from(matches!(how, How::First | How::Again));
             self.waiting.remove(&inode);
+            self.release(inode, ledger);
             return Look::Leave;
         }
         if let Some(told) = self.busy.get_mut(&inode) {
@@ -308,34 +313,61 @@ impl Desk {
         let entry = Entry::new(loan.mark.facts, loan.mark.digest());
         self.known.insert(inode, entry, loan.reached);
         ledger.shipped(inode, entry, loan.reached);
-        if self.crash.open.contains(&inode) {
-            self.crash.records += part.books.read;
+        if self.crash.part(inode, part.books.read) {
+            ledger.counted(&mut self.crash);
         }
     }
 
     /// A loan has ended.
     pub(super) fn settled(&mut self, settled: &Settled, now: Timestamp, ledger: &Ledger) {
         let Some(loan) = self.loans.remove(&settled.id.0) else { return };
-        if let Some(open) = self.groups.get_mut(&loan.group) {
-            *open -= 1;
-            if *open == 0 {
-                self.groups.remove(&loan.group);
-                ledger.returned(loan.group);
-            }
-        }
         let (inode, facts) = (loan.mark.inode, loan.mark.facts);
         let told = self.busy.remove(&inode).flatten();
         if settled.verdict == Verdict::Failed {
+            let books = &settled.books;
+            if books.rejected > 0 || books.sinks.iter().any(|sink| sink.delivered > 0) {
+                self.held.entry(inode).or_default().push(loan.group);
+            } else {
+                self.leave_group(loan.group, ledger);
+            }
             return self.failed(loan, &settled.note, told, now);
         }
+        self.leave_group(loan.group, ledger);
+        self.release(inode, ledger);
         let entry = Entry::new(facts, loan.mark.digest());
         self.known.insert(inode, entry, None);
         ledger.shipped(inode, entry, None);
         self.recheck.extend(told);
-        if self.crash.open.remove(&inode) {
-            self.crash.files += 1;
-            self.crash.records += settled.books.read;
+        if self.crash.settled(inode, settled.books.read) {
+            ledger.counted(&mut self.crash);
             self.tell_crash(ledger);
+        }
+    }
+
+    /// Loans that nobody has seen yet end as if they had not begun.
+    pub(super) fn take_back(&mut self, ids: impl Iterator<Item = DeliveryId>, ledger: &Ledger) {
+        for loan in ids.filter_map(|id| self.loans.remove(&id.0)).collect::<Vec<_>>() {
+            self.busy.remove(&loan.mark.inode);
+            self.leave_group(loan.group, ledger);
+            self.recheck.push(loan.path);
+        }
+    }
+
+    /// A loan of a group has ended.
+    fn leave_group(&mut self, group: u64, ledger: &Ledger) {
+        if let Some(open) = self.groups.get_mut(&group) {
+            *open -= 1;
+            if *open == 0 {
+                self.groups.remove(&group);
+                ledger.returned(group);
+            }
+        }
+    }
+
+    /// A file is settled, or nothing more comes of it.
+    fn release(&mut self, inode: Inode, ledger: &Ledger) {
+        for group in self.held.remove(&inode).unwrap_or_default() {
+            self.leave_group(group, ledger);
         }
     }
 
@@ -432,7 +464,7 @@ impl Desk {
     /// The first search has ended: files that are not there will not be shipped again.
     pub(super) fn first_search_ended(&mut self, ledger: &Ledger) {
         let Desk { crash, busy, waiting, .. } = self;
-        crash.open.retain(|inode| busy.contains_key(inode) || waiting.contains_key(inode));
+        crash.open.retain(|inode, _| busy.contains_key(inode) || waiting.contains_key(inode));
         self.tell_crash(ledger);
     }
 
@@ -440,13 +472,14 @@ impl Desk {
         if !self.crash.open.is_empty() {
             return;
         }
-        ledger.recovered(&mut self.crash);
+        // Told before it is forgotten: a crash in between tells it once more.
         if self.crash.files > 0 {
             let Rules { pipeline, source, .. } = &self.rules;
             let Crash { files, records, .. } = self.crash;
             tracing::warn!(%pipeline, %source, records, files, "{records} records of {files} files were shipped again after a crash");
-            self.crash = Crash::default();
         }
+        ledger.recovered(&mut self.crash);
+        self.crash = Crash::default();
     }
 }
 

@@ -2,11 +2,11 @@
 //! loan.
 //!
 //! Changes are gathered and committed together. The list of files on loan is only there to say after a crash how many
-//! were shipped again; lending does not wait for it.
+//! were shipped again (`files/crash.rs`, `files/lending.rs`).
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::crash::Crash;
 use super::known::{Entry, Known, Swept};
 use super::mark::{Facts, Inode};
 use crate::ack::Reached;
@@ -15,6 +15,8 @@ use crate::state::{Op, StateError, Store};
 
 /// Bytes of one file in the note about a group.
 pub(super) const NOTED: usize = 32;
+/// The key, among the notes, of what is counted and not told yet; theirs are longer.
+const COUNT: &[u8] = &[0];
 
 /// The state's side of the source.
 #[derive(Debug)]
@@ -32,18 +34,6 @@ pub(super) struct Ledger {
 pub(super) struct Found {
     pub known: Known,
     pub crash: Crash,
-}
-
-/// Files that the run before had lent and not settled.
-#[derive(Debug, Default)]
-pub(super) struct Crash {
-    /// Not settled yet.
-    pub open: HashSet<Inode>,
-    /// Settled since.
-    pub files: u64,
-    /// Their records.
-    pub records: u64,
-    notes: Vec<Vec<u8>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -79,13 +69,15 @@ impl Ledger {
         let Found { known, crash } = &mut found;
         self.store.each(&self.lent, |key, value| {
             crash.notes.push(key.to_vec());
+            let Some((&epoch, _)) = key.split_first_chunk() else { return crash.resume(value) };
+            let epoch = u64::from_be_bytes(epoch);
             for noted in value.chunks_exact(NOTED) {
                 let number = |at: usize| noted[at..at + 8].try_into().map_or(0, u64::from_be_bytes);
                 let inode = Inode { device: number(0), number: number(8) };
                 let facts = Facts { size: number(16), modified: number(24).cast_signed(), changed: 0 };
                 let same = known.get(inode).is_some_and(|entry| entry.facts.same_content(&facts));
                 if !same || known.part(inode).is_some() {
-                    crash.open.insert(inode);
+                    crash.noted(inode, epoch);
                 }
             }
         })?;
@@ -135,7 +127,15 @@ impl Ledger {
         }
     }
 
-    /// What the crash left has been shipped.
+    /// Some of what the crash left has been shipped.
+    pub(super) fn counted(&self, crash: &mut Crash) {
+        if crash.notes.first().is_none_or(|first| first != COUNT) {
+            crash.notes.insert(0, COUNT.to_vec());
+        }
+        self.push(Op::Put { space: self.lent.clone(), key: COUNT.to_vec(), value: crash.to_bytes() });
+    }
+
+    /// What the crash left has been shipped, and told.
     pub(super) fn recovered(&self, crash: &mut Crash) {
         for key in crash.notes.drain(..) {
             self.push(Op::Delete { space: self.lent.clone(), key });

@@ -1,5 +1,6 @@
 //! Tests of the source as a whole: what it lends, and when.
 
+mod crashes;
 mod following;
 mod identity;
 mod parts;
