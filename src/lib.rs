@@ -23,6 +23,7 @@ pub mod ack;
 pub mod aws;
 pub mod state;
 pub mod clock;
+mod failpoint;
 pub mod telemetry;
 pub mod generate;
 pub mod testing;

@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::failpoint;
 use crate::telemetry::trouble::Trouble;
 use key::Key;
 
@@ -220,7 +221,9 @@ impl Rejects {
                 file.write_all(piece)?;
             }
             file.sync_data()?;
+            failpoint::here!("rejects.synced");
             fs::rename(&hidden, &path)?;
+            failpoint::here!("rejects.renamed");
             File::open(&self.folder)?.sync_all()
         })();
         if made.is_err() {

@@ -15,6 +15,7 @@ use super::outcomes::{Answer, Outcome, Outcomes, partition_hash};
 use crate::ack::Verdict;
 use crate::clock::Clock;
 use crate::encode::packer::Sent;
+use crate::failpoint;
 use crate::sink::{Payload, Sink, SinkError};
 
 /// First pause before a payload is tried again; doubles up to [`LONGEST_PAUSE`].
@@ -177,6 +178,7 @@ fn answer(line: &Line, mut payload: Payload, count: impl Fn(&mut SinkBooks, u64)
         note(line, &share, partition, share.ordinal, share.records, said.clone());
         enter(line, &share, |page| count(page, u64::from(share.records)));
         share.ack.settle(if *said == Answer::Delivered { Verdict::Delivered } else { Verdict::Failed });
+        failpoint::here!("runner.answered");
     }
 }
 

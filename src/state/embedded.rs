@@ -8,6 +8,7 @@ use redb::{
 };
 
 use super::{Keep, Op, Pairs, StateError, folder};
+use crate::failpoint;
 
 /// The file's name in `data_dir`.
 pub(super) const FILE: &str = "state.redb";
@@ -100,6 +101,7 @@ fn make(path: &Path) -> Result<(), StateError> {
     file.set_len(0).map_err(folder::system("emptying", &new))?;
     let backend = redb::backends::FileBackend::new(file).map_err(failed(&new))?;
     drop(builder().create_with_backend(backend).map_err(failed(&new))?);
+    failpoint::here!("state.made");
     std::fs::rename(&new, path).map_err(folder::system("giving its name to", path))
 }
 
@@ -212,6 +214,9 @@ impl Keep for Embedded {
                 apply(&mut table, op).map_err(failed(&self.path))??;
             }
         }
-        transaction.commit().map_err(failed(&self.path))
+        failpoint::here!("state.before_commit");
+        transaction.commit().map_err(failed(&self.path))?;
+        failpoint::here!("state.committed");
+        Ok(())
     }
 }

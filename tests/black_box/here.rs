@@ -70,7 +70,10 @@ impl Here {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trailship"));
+        // Another build of it, where one is asked for: the one that is shipped.
+        let program = std::env::var_os("TRAILSHIP_TEST_PROGRAM");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_trailship").into());
+        let mut command = Command::new(program);
         command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).args(arguments);
         command
     }
@@ -100,17 +103,23 @@ impl Here {
 
     /// Starts the program and lets it run.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        self.start_with(arguments, Stdio::null()).0
+        self.start_with(arguments, &[])
+    }
+
+    /// Starts the program with something in its environment.
+    pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        self.spawn(command, Stdio::null()).0
     }
 
     /// Starts the program and returns its standard input.
     pub(crate) fn start_fed(&self, arguments: &[&str]) -> (Running, ChildStdin) {
-        let (running, input) = self.start_with(arguments, Stdio::piped());
+        let (running, input) = self.spawn(self.command(arguments), Stdio::piped());
         (running, input.unwrap())
     }
 
-    fn start_with(&self, arguments: &[&str], input: Stdio) -> (Running, Option<ChildStdin>) {
-        let mut command = self.command(arguments);
+    fn spawn(&self, mut command: Command, input: Stdio) -> (Running, Option<ChildStdin>) {
         let command = command.stdin(input).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();

@@ -122,24 +122,6 @@ fn after_a_kill_in_the_middle_every_record_arrives_and_the_log_tells_of_copies()
 }
 
 #[test]
-fn after_many_kills_every_record_arrives() {
-    let here = Here::with(COMPRESSED);
-    let put = hundreds(&here, 3_000_000);
-    for pause in [5, 40, 150, 400, 900, 1300] {
-        let running = here.start(&["run", "--once"]);
-        std::thread::sleep(Duration::from_millis(pause));
-        running.signal(Signal::SIGKILL);
-        running.end();
-    }
-    let ran = here.once();
-    ran.ended(0);
-    ran.books();
-    let got = counts(here.ids("out"));
-    assert_eq!(got.keys().collect::<Vec<_>>(), put.keys().collect::<Vec<_>>());
-    assert_eq!(here.rejects().len(), 0);
-}
-
-#[test]
 fn standard_input_is_read_whatever_it_holds() {
     let all = ["1", "2", "3"].map(|id| record(id, r#","n":1.50"#));
     let lines = format!("{}\n", all.join("\n"));

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::io;
 
 use super::disk::{Disk, gone};
+use crate::failpoint;
 
 /// Size from which the journal is written anew once most of it is of the past, bytes.
 const LARGE: u64 = 1 << 20;
@@ -159,7 +160,9 @@ impl<D: Disk> Journal<D> {
         let mut file = self.disk.create(&new)?;
         self.disk.write(&mut file, 0, text.as_bytes())?;
         self.disk.sync(&mut file)?;
+        failpoint::here!("journal.before_rename");
         self.disk.replace(&new, &self.path)?;
+        failpoint::here!("journal.renamed");
         self.disk.sync_parent(&self.path)?;
         self.file = Some(file);
         self.length = text.len() as u64;

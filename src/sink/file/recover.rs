@@ -9,6 +9,7 @@ use super::disk::{Disk, explain, gone};
 use super::journal::{Left, Said};
 use super::name;
 use super::writer::give_final_name;
+use crate::failpoint;
 use crate::sink::template::stays_below;
 
 /// Finishes all parts a journal tells of; `disk` is at the journal's root. Raises `said.next` beyond every sequence used.
@@ -74,6 +75,9 @@ fn finish_one<D: Disk>(
     if durable < length {
         disk.cut(&mut file, durable)?;
         disk.sync(&mut file)?;
+        failpoint::here!("recover.cut");
     }
-    give_final_name(disk, path, &left.partition, sequence, next).map(Some)
+    let whole = give_final_name(disk, path, &left.partition, sequence, next)?;
+    failpoint::here!("recover.renamed");
+    Ok(Some(whole))
 }

@@ -20,6 +20,7 @@ mod finish;
 pub(super) use finish::give_final_name;
 
 use crate::clock::{Clock, Timestamp};
+use crate::failpoint;
 use crate::sink::template::stays_below;
 use crate::sink::{Held, SinkError};
 
@@ -258,6 +259,7 @@ impl<D: Disk> Writer<D> {
         self.journal.begin(sequence, partition);
         self.journal.write().map_err(|error| format!("writing the journal of parts: {error}"))?;
         self.make_room();
+        failpoint::here!("file.begun");
         let mut made = self.disk.create(&path);
         if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
             // Ours by its name, and not in the journal: the machine stopped before anything of it was acknowledged.
@@ -401,6 +403,7 @@ impl<D: Disk> Writer<D> {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.send(answer.clone().map_err(|lost| (None, lost)));
         }
+        failpoint::here!("file.answered");
         self.finish_full();
     }
 
@@ -416,7 +419,9 @@ impl<D: Disk> Writer<D> {
             if !self.disk.is_at(&part.path, file).map_err(failed)? {
                 return Err(format!("{} was removed while it was written to", path.display()));
             }
+            failpoint::here!("file.before_sync");
             self.disk.sync(file).map_err(failed)?;
+            failpoint::here!("file.synced");
             if !part.named {
                 self.disk.sync_parent(&part.path).map_err(failed)?;
                 part.named = true;
@@ -424,6 +429,7 @@ impl<D: Disk> Writer<D> {
             self.journal.durable(*sequence, part.length);
         }
         self.journal.commit().map_err(|error| format!("writing the journal of parts: {error}"))?;
+        failpoint::here!("file.committed");
         for sequence in &self.dirty {
             if let Some(part) = self.parts.get_mut(sequence) {
                 part.durable = part.length;

@@ -6,6 +6,7 @@ use std::io;
 use super::super::disk::{Disk, explain, gone};
 use super::super::name;
 use super::{Outcome, Writer};
+use crate::failpoint;
 
 impl<D: Disk> Writer<D> {
     /// Finishes what is old enough, and tries again what could not be finished.
@@ -73,8 +74,10 @@ impl<D: Disk> Writer<D> {
         // Before the rename: a crash in between must not look like a file that somebody removed.
         self.journal.finish(sequence);
         let _ = self.journal.write();
+        failpoint::here!("file.before_rename");
         match give_final_name(&mut self.disk, &part.path, &part.partition, sequence, &mut self.next) {
             Ok(path) => {
+                failpoint::here!("file.renamed");
                 self.close(sequence);
                 self.forget(sequence);
                 Ok(Some(path))

@@ -1,0 +1,24 @@
+//! Crashes: the program is killed at moments that chance picks (`crash/rounds.rs`) and ended at each place that matters
+//! (`crash/points.rs`, with the feature `failpoints`), while whole, late, duplicate and damaged files arrive. What went in
+//! and what came out is kept by `crash/oracle.rs`.
+//!
+//! `TRAILSHIP_CRASH_ROUNDS=2000` asks for more rounds, `TRAILSHIP_CRASH_SEED` for those of an earlier run, and
+//! `TRAILSHIP_TEST_PROGRAM` for another build of the program than that of the tests.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics, in its helpers too")]
+#![allow(clippy::print_stderr, reason = "the seed and the figures are told")]
+#![allow(clippy::disallowed_methods, reason = "files of another process are old or young by the real clock")]
+
+#[path = "black_box/here.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod here;
+
+#[path = "crash/arrivals.rs"]
+mod arrivals;
+#[path = "crash/oracle.rs"]
+mod oracle;
+#[cfg(feature = "failpoints")]
+#[path = "crash/points.rs"]
+mod points;
+#[path = "crash/rounds.rs"]
+mod rounds;
