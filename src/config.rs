@@ -10,6 +10,7 @@ pub mod at;
 pub mod check;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod listen;
 pub mod manual;
 pub mod matching;
 pub mod problem;
@@ -21,6 +22,7 @@ mod suggest;
 pub mod value;
 
 pub use at::{At, OneOrMany};
+pub use listen::Listen;
 pub use matching::{Match, PathSegment, Patterns};
 pub use problem::{Document, Problem, Problems, Severity};
 pub use resolve::{Component, Pipeline, PipelineSink, Resolved, Shape};
@@ -60,6 +62,8 @@ pub struct Globals {
     pub rejects: Rejects,
     /// Which records no `sample` and no `filter` may drop.
     pub protect: Protect,
+    /// What the program tells of itself while it runs.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Globals {
@@ -73,6 +77,7 @@ impl Default for Globals {
             origin: false,
             rejects: Rejects::default(),
             protect: Protect::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -91,6 +96,15 @@ impl Default for Rejects {
     fn default() -> Self {
         Self { max_size: ByteSize::gib(1), max_age: Duration::days(30) }
     }
+}
+
+/// What the program tells of itself while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where `/metrics` (for Prometheus), `/healthz` and `/readyz` are answered over HTTP: an address of this machine and a
+    /// port; 0 is any free one, and logged. Whoever reaches the address can read them. Default: nowhere.
+    pub listen: Option<At<Listen>>,
 }
 
 /// Which records no `sample` and no `filter` may drop, beside those that are protected anyway.

@@ -22,4 +22,5 @@ pub mod refused;
 pub mod rejects;
 pub mod replay;
 pub mod runner;
+pub mod watched;
 pub mod through;

@@ -4,6 +4,8 @@
 //! counted, and the count is said when it comes up ten minutes later or more, and at the end. Text from outside is
 //! escaped before it is shown ([`escaped`]).
 
+pub mod http;
+pub mod metrics;
 mod told;
 pub mod trouble;
 

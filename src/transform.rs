@@ -126,6 +126,11 @@ pub trait Transform: Send + Sync {
         let _ = (delivery, verdict);
     }
 
+    /// Somebody asks (SIGHUP): reads tables again now. Blocks.
+    fn reload(&self, now: Timestamp) {
+        let _ = now;
+    }
+
     /// Time passes (about once a second): reload tables, close windows of time, forget.
     fn tick(&self, now: Timestamp) {
         let _ = now;
@@ -189,9 +194,14 @@ impl AnyTransform {
             TransformConfig::Flatten(_) => return Ok(None),
         }))
     }
-}
 
-impl AnyTransform {
+    /// Takes the secrets of its settings, which are otherwise those it was built with (SIGHUP).
+    pub fn renew(&self, name: &str, config: &TransformConfig) {
+        if let (Self::Redact(transform), TransformConfig::Redact(config)) = (self, config) {
+            transform.renew(name, config);
+        }
+    }
+
     /// Its `type` in the configuration.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -240,6 +250,18 @@ impl Transform for AnyTransform {
             Self::Filter(transform) => transform.settled(delivery, verdict),
             Self::Redact(transform) => transform.settled(delivery, verdict),
             Self::Watched(transform) => transform.settled(delivery, verdict),
+        }
+    }
+
+    fn reload(&self, now: Timestamp) {
+        match self {
+            Self::AccountTags(transform) => transform.reload(now),
+            Self::Environment(transform) => transform.reload(now),
+            Self::Signals(transform) => transform.reload(now),
+            Self::Sample(transform) => transform.reload(now),
+            Self::Filter(transform) => transform.reload(now),
+            Self::Redact(transform) => transform.reload(now),
+            Self::Watched(transform) => transform.reload(now),
         }
     }
 

@@ -14,6 +14,15 @@ pub struct Document {
     pub text: String,
 }
 
+impl Document {
+    /// Line and column of an offset, counted from 1; the column in characters.
+    pub fn place(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        (before.matches('\n').count() + 1, line.chars().count() + 1)
+    }
+}
+
 /// Whether a problem stops the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -86,6 +95,11 @@ impl Problems {
         list.sort_by_key(|problem| (problem.span.start, problem.span.end));
         list.dedup();
         Self { document, list }
+    }
+
+    /// Returns what they stand in.
+    pub fn document(&self) -> &Document {
+        &self.document
     }
 
     /// Returns the problems, sorted by place.

@@ -19,6 +19,7 @@ use super::pool::Pool;
 use super::rejects::{Rejects, key::Key};
 use super::replay::{Lane, Replays};
 use super::runner::{self, Line};
+use super::watched::{Phase, Pulse, Watched};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Problems, Resolved};
 use crate::encode::compress::Compressor;
@@ -125,8 +126,10 @@ pub struct Engine {
     clock: Clock,
     deadline: Duration,
     budget: Budget,
-    /// Held so that nobody else uses the data directory.
-    _store: Arc<Store>,
+    rejects: Arc<Rejects>,
+    pulse: Arc<Pulse>,
+    /// Held also so that nobody else uses the data directory.
+    store: Arc<Store>,
 }
 
 impl Engine {
@@ -167,7 +170,9 @@ impl Engine {
             clock: clock.clone(),
             deadline: resolved.globals.stop_deadline.get(),
             budget: budget.clone(),
-            _store: store.clone(),
+            rejects: rejects.clone(),
+            pulse: Arc::default(),
+            store: store.clone(),
         };
         let mut sources = Vec::new();
         for (number, part) in parts.pipelines.into_iter().enumerate() {
@@ -261,7 +266,7 @@ impl Engine {
         });
         engine.replays = Arc::new(Replays::new(rejects, &engine.pipelines));
         let again = |(pipeline, lane): &(Arc<Pipeline>, Arc<Lane>)| {
-            Feed::new(lane.clone(), pipeline.clone(), engine.pool.clone())
+            Feed::new("rejects".into(), lane.clone(), pipeline.clone(), engine.pool.clone())
         };
         engine.again = engine.replays.lanes().iter().map(again).collect();
         let stdin = Pipe::new(Box::new(std::io::stdin()));
@@ -278,7 +283,8 @@ impl Engine {
                 stdin: stdin.clone(),
             };
             let source = AnySource::build(&component.config, &build).map_err(|error| start(&error))?;
-            engine.feeds.push(Feed::new(Arc::new(source), pipeline, engine.pool.clone()));
+            let name = component.name.value().as_str().into();
+            engine.feeds.push(Feed::new(name, Arc::new(source), pipeline, engine.pool.clone()));
         }
         Ok(engine)
     }
@@ -293,9 +299,18 @@ impl Engine {
         &self.replays
     }
 
-    /// Bytes in flight now, and the budget.
-    pub fn memory(&self) -> (usize, usize) {
-        (self.budget.in_flight(), self.budget.total())
+    /// What can be seen of it while it runs.
+    pub fn watched(&self) -> Watched {
+        Watched {
+            pipelines: self.pipelines.clone(),
+            feeds: self.feeds.clone(),
+            budget: self.budget.clone(),
+            store: self.store.clone(),
+            rejects: self.rejects.clone(),
+            clock: self.clock.clone(),
+            pulse: self.pulse.clone(),
+            began: self.clock.now(),
+        }
     }
 
     /// Runs until every source has ended, or `stop` says so, or standard output's reader has left.
@@ -314,7 +329,8 @@ impl Engine {
         for (sink, line, sent) in self.sinks {
             runners.spawn(runner::run(sink, line, sent));
         }
-        let ticker = tokio::spawn(tick(self.pipelines.clone(), self.pool.clone(), self.clock.clone()));
+        let (pool, pulse) = (self.pool.clone(), self.pulse.clone());
+        let ticker = tokio::spawn(tick(self.pipelines.clone(), pool, self.clock.clone(), pulse));
         let ended = watch::Sender::new(false);
         let mut lending = JoinSet::new();
         let mut settling = JoinSet::new();
@@ -331,6 +347,7 @@ impl Engine {
             lending.spawn(async move { lend.lend(until).await });
             settling.spawn(async move { settle.settle().await });
         }
+        self.pulse.enter(Phase::Running);
         let mut closed = self.closed.subscribe();
         while !lending.is_empty() {
             tokio::select! {
@@ -352,6 +369,7 @@ impl Engine {
                 }
             }
         }
+        self.pulse.enter(Phase::Stopping);
         ended.send_replace(true);
         while replaying.join_next().await.is_some() {}
         self.replays.stop();
@@ -419,11 +437,12 @@ impl Engine {
 }
 
 /// Tells transforms the time, sends chunks that are old enough, tidies rejects.
-async fn tick(pipelines: Vec<Arc<Pipeline>>, pool: Arc<Pool>, clock: Clock) {
+async fn tick(pipelines: Vec<Arc<Pipeline>>, pool: Arc<Pool>, clock: Clock, pulse: Arc<Pulse>) {
     let mut tidied = clock.now();
     let mut told = clock.now();
     loop {
         tokio::time::sleep(TICK).await;
+        pulse.beat();
         let now = clock.now();
         let due = move |pipeline: &Pipeline, sink: usize| {
             let packer = &pipeline.sinks[sink].packer;

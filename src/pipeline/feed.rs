@@ -117,6 +117,7 @@ fn sorted(group: Vec<End>) -> (Vec<SettledPart>, Vec<Settled>) {
 
 /// One source's loans.
 pub struct Feed<S> {
+    name: Arc<str>,
     source: Arc<S>,
     pipeline: Arc<Pipeline>,
     pool: Arc<Pool>,
@@ -133,10 +134,11 @@ pub struct Feed<S> {
 
 impl<S: Source + 'static> Feed<S> {
     /// A feed from `source` into `pipeline`'s lane.
-    pub fn new(source: Arc<S>, pipeline: Arc<Pipeline>, pool: Arc<Pool>) -> Arc<Feed<S>> {
+    pub fn new(name: Arc<str>, source: Arc<S>, pipeline: Arc<Pipeline>, pool: Arc<Pool>) -> Arc<Feed<S>> {
         let (to, from) = unbounded_channel();
         let desk = Arc::new(Desk { pipeline: pipeline.clone(), to });
         Arc::new(Feed {
+            name,
             source,
             fetcher: Fetcher::new(pipeline.clone(), pool.clone()),
             pipeline,
@@ -296,6 +298,16 @@ impl<S: Source + 'static> Feed<S> {
     /// There will be no more loans: commit at once, and end when the last has ended.
     pub fn hurry(&self) {
         self.hurry.send_replace(true);
+    }
+
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whom it feeds.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
     }
 
     /// The source.

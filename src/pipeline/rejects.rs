@@ -164,6 +164,11 @@ impl Rejects {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Bytes it may hold.
+    pub fn max_size(&self) -> u64 {
+        self.max_size
+    }
+
     /// Where they are.
     pub fn folder(&self) -> &Path {
         &self.folder

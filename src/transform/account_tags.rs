@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 mod table;
@@ -101,17 +101,24 @@ impl Accounts {
     }
 
     /// Looks at the file again, if it is time to; loads it if it changed.
-    pub fn reload(&self, now: Timestamp, every: std::time::Duration) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn look(&self, now: Timestamp, every: std::time::Duration) {
+        let mut seen = self.lock();
         if seen.looked.is_some_and(|looked| now.since(looked) < every) {
             return;
         }
-        seen.looked = Some(now);
         let stamp = stamp(&self.path);
         if stamp == seen.stamp && (stamp.is_some() || seen.broken) {
+            seen.looked = Some(now);
             return;
         }
-        seen.stamp = stamp;
+        drop(seen);
+        self.reload(now);
+    }
+
+    /// Loads the file again, whether it changed or not.
+    pub fn reload(&self, now: Timestamp) {
+        let mut seen = self.lock();
+        (seen.looked, seen.stamp) = (Some(now), stamp(&self.path));
         match Table::read(&self.path) {
             Ok(table) => {
                 seen.broken = false;
@@ -125,6 +132,10 @@ impl Accounts {
                 tracing::error!(error = %message, "the accounts file cannot be used: the accounts known before stay");
             }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names an unknown account in the log, once.
@@ -259,7 +270,11 @@ impl Transform for AccountTags {
         }
     }
 
+    fn reload(&self, now: Timestamp) {
+        self.accounts.reload(now);
+    }
+
     fn tick(&self, now: Timestamp) {
-        self.accounts.reload(now, self.every);
+        self.accounts.look(now, self.every);
     }
 }

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::fmt::Write as _;
+use std::sync::{PoisonError, RwLock};
 
 /// Removes or hashes values of records.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -54,7 +55,8 @@ pub struct Redact {
     token: Option<SlotId>,
     remove: Vec<Box<str>>,
     hash: Vec<Box<str>>,
-    key: Hmac<Sha256>,
+    /// The secret, and what is made of it; may change while it is used.
+    key: RwLock<(Option<Secret>, Hmac<Sha256>)>,
 }
 
 impl Redact {
@@ -71,14 +73,26 @@ impl Redact {
             token: config.default.then(|| building.slots.want(SESSION_TOKEN)),
             remove: paths(&config.remove),
             hash: paths(&config.hash),
-            key: keyed(config.key.as_ref().map_or("", |key| key.reveal())),
+            key: RwLock::new((config.key.clone(), keyed(config.key.as_ref()))),
         }
     }
 
     /// The rule that is always on unless it is switched off: session tokens are removed.
     pub fn default_rule(building: &mut Building<'_>) -> Redact {
         let token = Some(building.slots.want(SESSION_TOKEN));
-        Redact { token, remove: Vec::new(), hash: Vec::new(), key: keyed("") }
+        Redact { token, remove: Vec::new(), hash: Vec::new(), key: RwLock::new((None, keyed(None))) }
+    }
+
+    /// Takes the key of these settings from now on.
+    pub fn renew(&self, name: &str, config: &Config) {
+        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        if key.0 != config.key {
+            *key = (config.key.clone(), keyed(config.key.as_ref()));
+            tracing::info!(
+                transform = name,
+                "the key has changed: values are hashed with the new one from now on"
+            );
+        }
     }
 
     /// Goes through the record's leaves for paths that are, or are below, a configured one.
@@ -121,7 +135,7 @@ impl Redact {
     }
 
     fn hashed(&self, text: &[u8]) -> Vec<u8> {
-        let mut key = self.key.clone();
+        let mut key = self.key.read().unwrap_or_else(PoisonError::into_inner).1.clone();
         key.update(unquoted(text));
         let mut hex = String::with_capacity(34);
         for byte in key.finalize().into_bytes().iter().take(16) {
@@ -136,7 +150,8 @@ fn covers(configured: &str, dotted: &str) -> bool {
     dotted.strip_prefix(configured).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn keyed(key: &str) -> Hmac<Sha256> {
+fn keyed(key: Option<&Secret>) -> Hmac<Sha256> {
+    let key = key.map_or("", |key| key.reveal());
     // HMAC takes keys of every length; the error type is for other algorithms.
     Hmac::new_from_slice(key.as_bytes())
         .unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))

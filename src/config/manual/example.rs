@@ -39,7 +39,7 @@ const STATED: [(&str, &str); 11] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 41] = [
+const POSSIBLE: [(&str, &str); 42] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -64,6 +64,7 @@ const POSSIBLE: [(&str, &str); 41] = [
     ("sources.bucket.aws.endpoint", r#""https://bucket.vpce-0123.s3.eu-west-1.vpce.amazonaws.com""#),
     ("data_dir", r#""/var/lib/trailship""#),
     ("workers", "4"),
+    ("telemetry.listen", r#""127.0.0.1:9464""#),
     ("protect.also", r#"[{ eventSource = ["s3.amazonaws.com"], eventName = ["GetObject"] }]"#),
     ("protect.except", r#"["insights", { errorCode = ["NoSuchKey"] }]"#),
     ("transforms.signals.only", r#"["root_use", "login_failure"]"#),

@@ -1,0 +1,193 @@
+//! The table of metrics: every name, its help, and where its value is read. Each part of the program adds its rows here.
+//!
+//! Nothing is counted for a metric alone: at each scrape the engine is looked at ([`Snapshot`]) and every row reads what
+//! it shows. Labels are names of the configuration, never text of events. A name that ends in `_total` is a counter, the
+//! others are gauges.
+
+use prometheus::TextEncoder;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::pipeline::watched::{PipelineShot, SinkShot, Snapshot, StepShot};
+
+/// One metric.
+pub struct Row {
+    /// Its name, by Prometheus's conventions: base units, unit at the end.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Where its value is read.
+    pub read: Read,
+}
+
+/// Reads a value of a whole thing; `None`: it has none now.
+type Of<T> = fn(&T) -> Option<f64>;
+
+/// What a metric is read of, which is also what its labels are.
+#[derive(Clone, Copy)]
+pub enum Read {
+    /// The build: label `version`.
+    Build,
+    /// The program: no label.
+    Program(Of<Snapshot>),
+    /// Each pipeline: label `pipeline`. The second argument is the moment.
+    Pipeline(fn(&PipelineShot, &Snapshot) -> Option<f64>),
+    /// Each transform of each pipeline: labels `pipeline` and `transform`.
+    Transform(Of<StepShot>),
+    /// Each sink of each pipeline: labels `pipeline` and `sink`.
+    Sink(Of<SinkShot>),
+}
+
+use Read::{Build, Pipeline, Program, Sink, Transform};
+
+const fn row(name: &'static str, help: &'static str, read: Read) -> Row {
+    Row { name, help, read }
+}
+
+/// All metrics.
+#[rustfmt::skip]
+pub const TABLE: &[Row] = &[
+    row("trailship_build_info", "The version; always 1.", Build),
+    row("process_start_time_seconds", "When the program started, seconds since 1970.", Program(|all| seconds(all.began.0))),
+    row("trailship_ready", "Whether everything that is configured can be read and shipped (1), as /readyz says.", Program(|all| n(u64::from(all.ready)))),
+    row("trailship_memory_limit_bytes", "The budget of everything in flight (`memory`).", Program(|all| n(all.memory as u64))),
+    row("trailship_rejects_stored_bytes", "Bytes in rejects.", Program(|all| n(all.rejects))),
+    row("trailship_rejects_limit_bytes", "Bytes that rejects may take (`rejects.max_size`).", Program(|all| n(all.most_rejects))),
+
+    row("trailship_records_read_total", "Records found in settled deliveries; a damaged range counts as one.", Pipeline(|at, _| n(at.totals.books.read))),
+    row("trailship_records_added_total", "Records that transforms made.", Pipeline(|at, _| n(at.totals.books.added))),
+    row("trailship_records_filtered_total", "Records left out by filters, and digests.", Pipeline(|at, _| n(at.totals.books.filtered))),
+    row("trailship_records_sampled_total", "Records left out by sampling.", Pipeline(|at, _| n(at.totals.books.sampled))),
+    row("trailship_records_duplicate_total", "Records left out as copies.", Pipeline(|at, _| n(at.totals.books.duplicate))),
+    row("trailship_records_rolled_up_total", "Records left out because a summary stands for them.", Pipeline(|at, _| n(at.totals.books.rolled_up))),
+    row("trailship_records_rejected_total", "Records put into rejects before any sink saw them.", Pipeline(|at, _| n(at.totals.books.rejected))),
+    row("trailship_records_offered_total", "Records handed to the sinks. read + added = filtered + sampled + duplicate + rolled up + rejected + offered.", Pipeline(|at, _| n(at.totals.books.offered))),
+    row("trailship_records_unrouted_total", "Of the offered: matched no sink.", Pipeline(|at, _| n(at.totals.books.unrouted))),
+    row("trailship_records_given_back_total", "Records read of deliveries that failed and are lent again; in none of the other columns.", Pipeline(|at, _| n(at.totals.given_back.read))),
+    row("trailship_records_unprotected_total", "Records that an exception (`protect.except`) left unprotected.", Pipeline(|at, _| n(at.excepted))),
+    row("trailship_digests_left_out_total", "Of the filtered: digests and control messages.", Pipeline(|at, _| n(at.totals.left_out))),
+    row("trailship_deliveries_settled_total", "Deliveries that ended well: delivered or in rejects.", Pipeline(|at, _| n(at.totals.deliveries))),
+    row("trailship_deliveries_failed_total", "Deliveries that failed and were given back to their source.", Pipeline(|at, _| n(at.totals.failed))),
+    row("trailship_deliveries_on_loan", "Deliveries that wait for a worker or for the sinks.", Pipeline(|at, _| n(at.on_loan as u64))),
+    row("trailship_delivery_oldest_age_seconds", "How long the oldest delivery has been waiting to be settled; 0: none waits.", Pipeline(|at, _| Some(at.oldest.map_or(0.0, |age| age.as_secs_f64())))),
+    row("trailship_newest_event_timestamp_seconds", "Event time of the newest record delivered, seconds since 1970; at most the time of its delivery.", Pipeline(|at, _| at.totals.books.newest.map(|time| time as f64))),
+    row("trailship_lag_seconds", "How old the newest record delivered is now, by its event time.", Pipeline(lag)),
+    row("trailship_read_stored_bytes_total", "Bytes of objects read, as stored.", Pipeline(|at, _| n(at.totals.stored_bytes))),
+    row("trailship_read_bytes_total", "Bytes of objects read, decompressed.", Pipeline(|at, _| n(at.totals.bytes))),
+    row("trailship_memory_in_flight_bytes", "Bytes of objects, windows and payloads held.", Pipeline(|at, _| n(at.held as u64))),
+    row("trailship_answers_forgotten_total", "Answers of sinks forgotten early: those records may arrive twice.", Pipeline(|at, _| n(at.forgotten))),
+
+    row("trailship_transform_records_filtered_total", "Records it left out on purpose.", Transform(|at| n(at.books.filtered))),
+    row("trailship_transform_records_sampled_total", "Records it left out, and the kept ones stand for them.", Transform(|at| n(at.books.sampled))),
+    row("trailship_transform_records_duplicate_total", "Records it left out as copies.", Transform(|at| n(at.books.duplicate))),
+    row("trailship_transform_records_rolled_up_total", "Records it left out because a summary stands for them.", Transform(|at| n(at.books.rolled_up))),
+    row("trailship_transform_records_rejected_total", "Records it put into rejects.", Transform(|at| n(at.books.rejected))),
+    row("trailship_transform_unknown_accounts_total", "Records whose account is not in its table.", Transform(|at| n(at.unknown_accounts?))),
+
+    row("trailship_sink_records_not_matched_total", "Offered records that its `match` left out.", Sink(|at| n(at.books.not_matched))),
+    row("trailship_sink_records_delivered_total", "Records that it has. offered = not matched + delivered + rejected.", Sink(|at| n(at.books.delivered))),
+    row("trailship_sink_records_rejected_total", "Records that it refused for good: they are in rejects.", Sink(|at| n(at.books.rejected))),
+    row("trailship_sink_records_failed_total", "Records that it did not take and whose delivery is lent again; not among the offered.", Sink(|at| n(at.failed))),
+    row("trailship_sink_payloads_total", "Payloads that it took.", Sink(|at| n(at.meter.payloads))),
+    row("trailship_sink_encoded_bytes_total", "Bytes of these payloads before compression.", Sink(|at| n(at.meter.raw_bytes))),
+    row("trailship_sink_sent_bytes_total", "Bytes of these payloads as they were sent.", Sink(|at| n(at.meter.sent_bytes))),
+    row("trailship_sink_retries_total", "Times it did not take a payload, which is then tried again.", Sink(|at| n(at.meter.retries))),
+    row("trailship_sink_payloads_retrying", "Payloads that are being tried again now.", Sink(|at| n(at.meter.retrying))),
+    row("trailship_sink_paths_invalid_total", "Records with `_invalid` in their path.", Sink(|at| n(at.paths?.invalid))),
+    row("trailship_sink_paths_overflow_total", "Records with `_overflow` in their path: too many different ones.", Sink(|at| n(at.paths?.overflow))),
+    row("trailship_sink_paths_out_of_range_total", "Records with `out-of-range` in their path: too old, or of the future.", Sink(|at| n(at.paths?.out_of_range))),
+];
+
+#[expect(clippy::unnecessary_wraps, reason = "the rows of the table say `Option`")]
+fn n(number: u64) -> Option<f64> {
+    Some(number as f64)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the rows of the table say `Option`")]
+fn seconds(nanos: i64) -> Option<f64> {
+    Some(nanos as f64 / 1e9)
+}
+
+fn lag(at: &PipelineShot, all: &Snapshot) -> Option<f64> {
+    let newest = at.totals.books.newest?;
+    Some((all.now.0 as f64 / 1e9 - newest as f64).max(0.0))
+}
+
+impl Row {
+    /// The names of its labels.
+    pub const fn labels(&self) -> &'static [&'static str] {
+        match self.read {
+            Build => &["version"],
+            Program(_) => &[],
+            Pipeline(_) => &["pipeline"],
+            Transform(_) => &["pipeline", "transform"],
+            Sink(_) => &["pipeline", "sink"],
+        }
+    }
+
+    /// Whether it only grows.
+    pub fn is_counter(&self) -> bool {
+        self.name.ends_with("_total")
+    }
+
+    /// Its values now.
+    fn family(&self, all: &Snapshot) -> MetricFamily {
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(if self.is_counter() { MetricType::COUNTER } else { MetricType::GAUGE });
+        let mut values = Vec::new();
+        let mut add = |labels: &[&str], value: Option<f64>| {
+            values.extend(value.map(|value| self.metric(labels, value)));
+        };
+        match self.read {
+            Build => add(&[env!("CARGO_PKG_VERSION")], Some(1.0)),
+            Program(read) => add(&[], read(all)),
+            Pipeline(read) => all.pipelines.iter().for_each(|at| add(&[&at.name], read(at, all))),
+            Transform(read) => {
+                for at in &all.pipelines {
+                    at.steps.iter().for_each(|step| add(&[&at.name, &step.name], read(step)));
+                }
+            }
+            Sink(read) => {
+                for at in &all.pipelines {
+                    at.sinks.iter().for_each(|sink| add(&[&at.name, &sink.name], read(sink)));
+                }
+            }
+        }
+        family.set_metric(values);
+        family
+    }
+
+    fn metric(&self, labels: &[&str], value: f64) -> Metric {
+        let pair = |(name, value): (&&str, &&str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        };
+        let mut metric = Metric::from_label(self.labels().iter().zip(labels).map(pair).collect());
+        if self.is_counter() {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    }
+}
+
+/// All metrics in Prometheus's text format.
+///
+/// # Errors
+/// What the encoder says; it does not happen for the table above.
+pub fn exposition(all: &Snapshot) -> Result<String, prometheus::Error> {
+    let families = TABLE.iter().map(|row| row.family(all));
+    let families: Vec<MetricFamily> = families.filter(|family| !family.get_metric().is_empty()).collect();
+    TextEncoder::new().encode_to_string(&families)
+}
+
+#[cfg(test)]
+mod tests;
