@@ -2,6 +2,8 @@
 
 mod closing;
 mod dry;
+mod reload;
+mod service;
 pub(super) mod signals;
 
 use std::io::{self, IsTerminal as _};
@@ -19,6 +21,7 @@ use crate::config::{Resolved, SinkConfig};
 use crate::control;
 use crate::pipeline::engine::{Engine, Options, Report, StartError, Stop};
 use crate::pipeline::line::Pipeline;
+use service::Service;
 use signals::Signal;
 
 /// How often progress is looked at.
@@ -88,8 +91,7 @@ fn warn(resolved: &Resolved, around: &Surroundings) {
         return;
     }
     for warning in resolved.warnings.list() {
-        let before = resolved.document.text.get(..warning.span.start).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
+        let (line, _) = resolved.document.place(warning.span.start);
         tracing::warn!(file = resolved.document.name, line, advice = warning.label, "{}", warning.message);
     }
 }
@@ -113,12 +115,13 @@ pub(super) fn execute(
         // A run that cannot be asked ships all the same.
         control.inspect_err(|error| tracing::warn!("`replay` must wait for its end: {error}"))
     });
-    let pipelines = engine.pipelines().to_vec();
+    let (pipelines, watched) = (engine.pipelines().to_vec(), Arc::new(engine.watched()));
     let bar = bar_is_welcome(resolved, options.once, around)
         .then(|| Progress::new(what, None, &around.console, &around.clock));
     let ended = runtime.block_on(async {
         let stop = Arc::new(watch::Sender::new(Stop::No));
         let signals = signals::watch(stop.clone()).context("listening to signals")?;
+        let service = Service::start(resolved, &watched, signals.reload.clone()).await?;
         let progress = bar.map(|progress| tokio::spawn(show(progress, pipelines)));
         let mut now = stop.subscribe();
         let report = tokio::select! {
@@ -132,6 +135,7 @@ pub(super) fn execute(
             progress.abort();
             let _ = progress.await;
         }
+        drop(service);
         anyhow::Ok((report, signals.first()))
     });
     drop(control);
