@@ -27,7 +27,11 @@ mod rejects;
 mod replay;
 #[path = "black_box/state.rs"]
 mod state;
+#[path = "black_box/service.rs"]
+mod service;
 #[path = "black_box/stops.rs"]
 mod stops;
 #[path = "black_box/surroundings.rs"]
 mod surroundings;
+#[path = "black_box/watched.rs"]
+mod watched;

@@ -113,6 +113,11 @@ impl Here {
         self.spawn(command, Stdio::null()).0
     }
 
+    /// Starts the program with this as its standard input.
+    pub(crate) fn start_on(&self, arguments: &[&str], input: impl Into<Stdio>) -> Running {
+        self.spawn(self.command(arguments), input.into()).0
+    }
+
     /// Starts the program and returns its standard input.
     pub(crate) fn start_fed(&self, arguments: &[&str]) -> (Running, ChildStdin) {
         let (running, input) = self.spawn(self.command(arguments), Stdio::piped());
