@@ -10,7 +10,6 @@ pub mod at;
 pub mod check;
 #[doc(hidden)]
 pub mod fuzz;
-pub mod listen;
 pub mod manual;
 pub mod matching;
 pub mod problem;
@@ -19,14 +18,17 @@ mod reference;
 pub mod resolve;
 mod since;
 mod suggest;
+pub mod surroundings;
+pub mod telemetry;
 pub mod value;
 
 pub use at::{At, OneOrMany};
-pub use listen::Listen;
 pub use matching::{Match, PathSegment, Patterns};
 pub use problem::{Document, Problem, Problems, Severity};
 pub use resolve::{Component, Pipeline, PipelineSink, Resolved, Shape};
 pub use since::Since;
+pub use surroundings::Surroundings;
+pub use telemetry::{Listen, Telemetry};
 pub(crate) use value::read_from_text;
 pub use value::{ByteSize, Duration, Secret, ValueError};
 
@@ -34,7 +36,6 @@ use crate::{sink, source, transform};
 use read::Part;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -96,15 +97,6 @@ impl Default for Rejects {
     fn default() -> Self {
         Self { max_size: ByteSize::gib(1), max_age: Duration::days(30) }
     }
-}
-
-/// What the program tells of itself while it runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Telemetry {
-    /// Where `/metrics` (for Prometheus), `/healthz` and `/readyz` are answered over HTTP: an address of this machine and a
-    /// port; 0 is any free one, and logged. Whoever reaches the address can read them. Default: nowhere.
-    pub listen: Option<At<Listen>>,
 }
 
 /// Which records no `sample` and no `filter` may drop, beside those that are protected anyway.
@@ -410,56 +402,6 @@ pub(crate) struct Raw {
     pub(crate) pipelines: Vec<Named<PipelineConfig>>,
     /// The place of the section `pipelines`, empty or not.
     pub(crate) pipelines_stated: Option<Range<usize>>,
-}
-
-/// What the configuration may look at outside its file.
-pub struct Surroundings<'s> {
-    /// Returns the value of an environment variable; nothing where it is not set or not Unicode.
-    pub variable: &'s dyn Fn(&str) -> Option<String>,
-    /// Reads a file that holds one value.
-    pub file: &'s dyn Fn(&Path) -> io::Result<String>,
-    /// Returns the directory for state and rejects where the configuration names none.
-    pub data_dir: &'s dyn Fn() -> Option<PathBuf>,
-    /// Returns a path without links and relative parts; the part of it that exists is looked at.
-    pub canonical: &'s dyn Fn(&Path) -> PathBuf,
-}
-
-impl Surroundings<'static> {
-    /// Looks at the process's environment and the file system.
-    pub fn system() -> Self {
-        Self {
-            variable: &|name| std::env::var(name).ok(),
-            file: &read_value_file,
-            data_dir: &system_data_dir,
-            canonical: &resolve::canonical,
-        }
-    }
-}
-
-/// The most that is read of a file that holds one value, in bytes.
-const VALUE_FILE_LIMIT: u64 = 1 << 20;
-
-fn read_value_file(path: &Path) -> io::Result<String> {
-    use io::Read as _;
-    let mut text = String::new();
-    let file = std::fs::File::open(path)?;
-    if file.take(VALUE_FILE_LIMIT + 1).read_to_string(&mut text)?
-        > usize::try_from(VALUE_FILE_LIMIT).unwrap_or(usize::MAX)
-    {
-        return Err(io::Error::other("it is over 1 MiB"));
-    }
-    Ok(text)
-}
-
-fn system_data_dir() -> Option<PathBuf> {
-    let standard = Path::new("/var/lib/trailship");
-    // Only trying tells whether a directory can be written to; the file has no name and is gone at once.
-    if standard.is_dir() && tempfile::tempfile_in(standard).is_ok() {
-        return Some(standard.to_owned());
-    }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(state.join("trailship"))
 }
 
 /// Reads a configuration file.

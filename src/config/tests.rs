@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::io;
 
 /// Reads with a few variables and files that are there.
 fn read(text: &str) -> Result<Resolved, Problems> {

@@ -1,4 +1,4 @@
-//! An address to listen on: `"127.0.0.1:9464"`.
+//! What the program tells of itself, and the address it listens on for that: `"127.0.0.1:9464"`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::At;
 use super::value::ValueError;
+
+/// What the program tells of itself while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where `/metrics` (for Prometheus), `/healthz` and `/readyz` are answered over HTTP: an address of this machine and a
+    /// port; 0 is any free one, and logged. Whoever reaches the address can read them. Default: nowhere.
+    pub listen: Option<At<Listen>>,
+}
 
 /// An address of this machine and a port; port 0 is any that is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
