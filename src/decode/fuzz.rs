@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::{Damage, Decode, Input, Item, Limits, Summary, Tools};
+use super::{Damage, Decode, Input, Item, Limits, Space, Summary, Tools};
 use crate::record::Scanner;
 use crate::record::scan::ScanLimits;
 
@@ -20,6 +20,8 @@ pub(super) struct Out {
     /// Whole damages: the bytes of all pieces, and the reason of the last.
     pub(super) damages: Vec<(Vec<u8>, String)>,
     pub(super) addresses: Vec<Damage>,
+    /// Where each whole damage begins.
+    pub(super) begins: Vec<(Space, u64)>,
     pub(super) summary: Summary,
     pub(super) capacity: usize,
     pub(super) windows: usize,
@@ -85,6 +87,9 @@ pub(super) fn drive(limits: Limits, mut input: Input<'_>) -> Out {
                 }
                 Item::Damage { number, damage, bytes, more } => {
                     assert_eq!(number, next_number);
+                    if open.is_none() {
+                        out.begins.push((damage.space, damage.offset));
+                    }
                     let mut held = open.take().unwrap_or_default();
                     held.extend_from_slice(bytes.of(&buffer));
                     if more {
@@ -144,7 +149,10 @@ pub fn decode(data: &[u8]) {
     assert_same(&windows, &run(small, &stored, steps));
     assert_eq!(whole.records, windows.records, "the same records, in windows of any size");
     assert_eq!(damages(&whole), damages(&windows), "the same damage, in windows of any size");
-    assert_eq!((&whole.numbers, &whole.later), (&windows.numbers, &windows.later));
+    assert_eq!(
+        (&whole.numbers, &whole.later, &whole.begins),
+        (&windows.numbers, &windows.later, &windows.begins)
+    );
     let is_plain = |object: &[u8]| !object.starts_with(&[0x1f]) && !object.starts_with(&[0x28]);
     if packing % 5 != 0 && is_plain(object) {
         let plain = run(limits, object, 0);
@@ -160,37 +168,21 @@ pub fn decode(data: &[u8]) {
 }
 
 /// What is found does not depend on whether the object lies there or is read in steps. (How many pieces long damage
-/// comes in does.)
+/// comes in does, and which of several faults is named.)
 fn assert_same(lies: &Out, read: &Out) {
     assert_eq!(lies.records, read.records, "the same records, however it is read");
     assert_eq!((&lies.numbers, &lies.later), (&read.numbers, &read.later));
     assert_eq!(lies.left_out, read.left_out);
-    assert_eq!(lies.damages, read.damages, "the same damage, however it is read");
-    assert_eq!(addresses(lies), addresses(read), "at the same places, however it is read");
+    assert_eq!(damages(lies), damages(read), "the same damage, however it is read");
+    assert_eq!(lies.begins, read.begins, "at the same places, however it is read");
     assert_eq!(lies.summary, read.summary);
 }
 
-/// Where damage was, pieces joined.
-fn addresses(out: &Out) -> Vec<Damage> {
-    let mut joined: Vec<Damage> = Vec::new();
-    for piece in &out.addresses {
-        let follows = |last: &&mut Damage| {
-            (last.space, last.offset + last.length, &last.reason)
-                == (piece.space, piece.offset, &piece.reason)
-        };
-        match joined.last_mut().filter(follows) {
-            Some(last) => last.length += piece.length,
-            None => joined.push(piece.clone()),
-        }
-    }
-    joined
-}
-
 /// What was damaged. Blanks and a comma behind it are part of it or not, as windows end.
-fn damages(out: &Out) -> Vec<(String, &str)> {
+fn damages(out: &Out) -> Vec<String> {
     let blank = |byte: char| matches!(byte, ' ' | '\t' | '\r' | '\n' | ',');
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches(blank).to_owned();
-    out.damages.iter().map(|(bytes, reason)| (text(bytes), reason.as_str())).collect()
+    out.damages.iter().map(|(bytes, _)| text(bytes)).collect()
 }
 
 /// The records of a log file that has nothing but records; `None`: it is something else.
