@@ -335,6 +335,12 @@ impl Decode {
         }
     }
 
+    /// Whether the buffer holds text that was not gone through. A window is never asked to grow for less than a record
+    /// that does not fit into it: what is seen of an object's size before it is read is trusted for one window only.
+    pub fn holds(&self, buffer: &Buffer) -> bool {
+        self.split.holds(buffer)
+    }
+
     /// Carries the unconsumed tail to the buffer's front and adds decompressed bytes until the window is full, or until
     /// a record larger than that fits, or the object ends.
     ///

@@ -82,6 +82,8 @@ pub(super) struct Inflate {
     pass: u64,
     /// How much text there was when a segment ended, or something was told that is wrong with the stored bytes.
     told_at: u64,
+    /// The object is not what its size field claims: nothing was read yet, the next window is a whole one.
+    misjudged: bool,
 }
 
 impl Inflate {
@@ -105,6 +107,7 @@ impl Inflate {
             torn: false,
             pass: 0,
             told_at: 0,
+            misjudged: false,
         }
     }
 
@@ -161,19 +164,6 @@ impl Inflate {
         self.piece.take().inspect(|_| self.told_at = self.produced)
     }
 
-    /// Bytes of text to expect, as far as can be seen; at least 64 KiB.
-    pub(super) fn expected(&self, input: &Input<'_>) -> usize {
-        let hint = match input {
-            Input::Whole(stored) if magic::is_gzip(stored) => match self.phase {
-                Phase::Sniff if self.pass == 0 => gzip::length_hint(stored),
-                _ => None,
-            },
-            Input::Whole(stored) if !magic::is_zstd(stored) => Some(stored.len()),
-            _ => None,
-        };
-        hint.unwrap_or(usize::MAX).max(64 << 10)
-    }
-
     /// Adds text to the buffer until it holds `target` bytes, the segment ends, or something is to be told first. `lines`:
     /// whether these are lines, which have no limits; `None`: nobody has looked at the text yet.
     pub(super) fn fill(
@@ -191,6 +181,9 @@ impl Inflate {
                 break;
             }
             self.step(tools, input, buffer, target)?;
+            if std::mem::take(&mut self.misjudged) {
+                break;
+            }
             if lines != Some(true)
                 && !self.is_done()
                 && let Some(reason) = self.over_limit()
@@ -259,6 +252,8 @@ impl Inflate {
         self.torn = !bytes.is_empty() && bytes.len() < 4 && [0x1f, 0x8b, 8].starts_with(bytes);
         self.phase = if magic::is_gzip(bytes) {
             self.packing = Packing::Gzip;
+            // A window that grew while it holds text would wait for memory while it holds memory of the same kind.
+            self.misjudged = self.pass == 0 && target < self.limits.window;
             Phase::Header
         } else if magic::is_zstd(bytes) {
             self.packing = Packing::Zstd;

@@ -170,6 +170,11 @@ impl Split {
         self.wanted.filter(|held| *held >= self.limits.window)
     }
 
+    /// Whether the buffer has an unwalked tail.
+    pub(super) fn holds(&self, buffer: &Buffer) -> bool {
+        self.at < buffer.filled
+    }
+
     /// Moves the buffer's unwalked tail to its front.
     pub(super) fn carry(&mut self, buffer: &mut Buffer) {
         if let Mode::Resync { from, .. } = &mut self.mode {

@@ -1,11 +1,25 @@
-//! Where the wanted text begins, and how much of it there may be.
+//! Where the wanted text begins, how much of it is to be expected, and how much there may be.
 
 use std::io;
 
 use super::{Inflate, Phase, RATIO_FROM};
-use crate::decode::{Buffer, Input, Packing, Tools, magic};
+use crate::decode::{Buffer, Input, Packing, Tools, gzip, magic};
 
 impl Inflate {
+    /// Bytes of text to expect, as far as can be seen; at least 64 KiB.
+    pub(in crate::decode) fn expected(&self, input: &Input<'_>) -> usize {
+        let hint = match input {
+            Input::Whole(stored) if magic::is_gzip(stored) => match self.phase {
+                Phase::Sniff if self.pass == 0 => gzip::length_hint(stored),
+                _ => None,
+            },
+            // And one, to see that it ends there.
+            Input::Whole(stored) if !magic::is_zstd(stored) => Some(stored.len().saturating_add(1)),
+            _ => None,
+        };
+        hint.unwrap_or(usize::MAX).max(64 << 10)
+    }
+
     /// Begins at an offset into the text. Whether the text stands in the stored bytes as it is: then they begin there, too.
     pub(in crate::decode) fn begin_at(&mut self, offset: u64, start: &[u8]) -> bool {
         if magic::is_gzip(start) || magic::is_zstd(start) {

@@ -237,3 +237,20 @@ fn a_lying_length_field_is_not_trusted() {
         assert!(out.capacity <= 8 << 20);
     }
 }
+
+#[test]
+fn an_object_that_lies_about_its_size_is_asked_for_a_whole_window_while_nothing_is_held() {
+    let text = file(&(0..8000).map(|id| record(id, "")).collect::<Vec<_>>());
+    let (front, back) = text.as_bytes().split_at(text.len() - 100_000);
+    let stored = [gz(front), gz(back)].concat();
+    let mut input = Input::Whole(&stored);
+    let (mut tools, mut buffer) = (Tools::default(), Buffer::default());
+    let mut scanner = Scanner::new(Arc::default(), crate::record::scan::ScanLimits::default());
+    let mut decode = Decode::new(Limits::default());
+    assert_eq!(decode.need(&input), 100_000);
+    decode.fill(&mut tools, &mut input, &mut buffer).unwrap();
+    assert_eq!(decode.next(&mut scanner, &mut buffer), Item::WindowEnd);
+    assert!(!decode.holds(&buffer));
+    assert_eq!(decode.need(&input), Limits::default().window);
+    assert_eq!(whole(&stored).records.len(), 8000);
+}

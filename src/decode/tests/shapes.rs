@@ -208,3 +208,14 @@ fn nothing_at_all_is_no_damage() {
         assert_eq!((out.records.len(), out.damages.len(), out.summary.incomplete), (0, 0, false), "{text:?}");
     }
 }
+
+#[test]
+fn a_plain_object_whose_first_value_ends_with_it_is_used_up() {
+    for length in [100_usize, 70_000, 100_000, 1_000_000] {
+        let bare = record(1, &format!(r#","pad":"{}""#, "x".repeat(length)));
+        assert_eq!(whole(bare.as_bytes()).records, std::slice::from_ref(&bare), "{length}");
+        let torn = &bare[..bare.len() - 1];
+        let out = whole(torn.as_bytes());
+        assert!(out.records.is_empty() && out.summary.incomplete, "{length}");
+    }
+}
