@@ -22,5 +22,7 @@ pub mod refused;
 pub mod rejects;
 pub mod replay;
 pub mod runner;
+#[cfg(test)]
+mod simulation;
 pub mod watched;
 pub mod through;

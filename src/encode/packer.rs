@@ -108,6 +108,9 @@ impl Spare {
             return;
         }
         permit.shrink_to(buffer.capacity());
+        if permit.is_wanted() {
+            return;
+        }
         self.lock().push((buffer, permit));
     }
 

@@ -1,11 +1,11 @@
 //! The byte budget: one number that bounds everything in flight.
 //!
 //! Permits are taken in one order, body → window → growth → payload, and a holder waits only for a later kind; a payload
-//! waits for nothing but its sink. Each pipeline has a reserve of each kind that nobody else can take, and borrows beyond it
-//! only what is idle; one whose sink is retrying borrows nothing more. So nothing can deadlock, and a dead sink costs
-//! only its own pipeline.
+//! waits for nothing but its sink; nobody who holds some waits for more of the same kind. Each pipeline has a reserve of
+//! each kind, and borrows beyond it up to its part of what nobody has reserved; one whose sink is retrying, or gives no
+//! answer, borrows nothing more. What one pipeline holds is never what another waits for. So nothing can deadlock, and a
+//! dead sink costs only its own pipeline.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What bytes are held for. Taken in this order.
@@ -39,12 +39,17 @@ struct Account {
     used: [usize; 4],
     borrowed: usize,
     retrying: u32,
+    /// It was refused since it was told last that bytes came back.
+    wanted: bool,
 }
 
 #[derive(Debug)]
 struct State {
     /// Beyond all reserves, free.
     common: usize,
+    /// What one account may borrow of that: so much is there for it whatever the others do. A dead sink keeps for ever what
+    /// its pipeline holds.
+    fair: usize,
     accounts: Vec<Account>,
     total: usize,
 }
@@ -56,13 +61,25 @@ pub struct Budget(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    /// Somebody was refused since the last time bytes came back.
-    wanted: AtomicBool,
     freed: Mutex<Option<Freed>>,
+    /// Refuses now and then although there is enough, so that a test decides who goes first.
+    #[cfg(test)]
+    whim: Mutex<Option<Whim>>,
 }
 
-/// What to call when bytes come back and somebody had been refused.
-struct Freed(Box<dyn Fn() + Send + Sync>);
+/// Asked before memory is given (what for), and before a window is filled (`None`): whether to refuse, or to wait.
+#[cfg(test)]
+pub(super) struct Whim(pub(super) Box<dyn FnMut(Option<Kind>) -> bool + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Whim {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Whim")
+    }
+}
+
+/// What to call when bytes come back to an account that was refused some.
+struct Freed(Box<dyn Fn(AccountId) + Send + Sync>);
 
 impl std::fmt::Debug for Freed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -84,12 +101,38 @@ impl Budget {
         let Some(common) = total.checked_sub(reserved) else { return Err(reserved - total) };
         let accounts =
             reserves.iter().map(|reserve| Account { reserve: reserve.0, ..Account::default() }).collect();
-        let state = Mutex::new(State { common, accounts, total });
-        Ok(Budget(Arc::new(Inner { state, wanted: AtomicBool::new(false), freed: Mutex::new(None) })))
+        let fair = common / reserves.len().max(1);
+        let state = Mutex::new(State { common, fair, accounts, total });
+        Ok(Budget(Arc::new(Inner {
+            state,
+            freed: Mutex::new(None),
+            #[cfg(test)]
+            whim: Mutex::default(),
+        })))
     }
 
-    /// Registers what to call when bytes come back after somebody was refused. Must not block.
-    pub fn on_freed(&self, call: impl Fn() + Send + Sync + 'static) {
+    /// Lets a test decide who goes first.
+    #[cfg(test)]
+    pub(super) fn follow(&self, whim: Whim) {
+        *self.0.whim.lock().unwrap_or_else(PoisonError::into_inner) = Some(whim);
+    }
+
+    /// Whether a test wants somebody else to go first here; in a run, never.
+    #[cfg(test)]
+    pub(super) fn gives_way(&self, kind: Option<Kind>) -> bool {
+        let mut whim = self.0.whim.lock().unwrap_or_else(PoisonError::into_inner);
+        whim.as_mut().is_some_and(|whim| whim.0(kind))
+    }
+
+    /// Whether a test wants somebody else to go first here; in a run, never.
+    #[cfg(not(test))]
+    #[inline]
+    pub(super) fn gives_way(&self, _kind: Option<Kind>) -> bool {
+        false
+    }
+
+    /// Registers what to call when bytes come back to an account that was refused some. Must not block.
+    pub fn on_freed(&self, call: impl Fn(AccountId) + Send + Sync + 'static) {
         *self.0.freed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Freed(Box::new(call)));
     }
 
@@ -114,7 +157,12 @@ impl Budget {
             account.retrying = if is { account.retrying + 1 } else { account.retrying.saturating_sub(1) };
         }
         drop(state);
-        self.tell();
+        self.tell(account);
+    }
+
+    /// Whether the pipeline waits for memory: what it keeps for later should be given back.
+    pub fn is_short(&self, account: AccountId) -> bool {
+        self.lock().accounts.get(account.0).is_some_and(|account| account.wanted)
     }
 
     /// Bytes in flight, all pipelines.
@@ -144,11 +192,10 @@ impl Budget {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self) {
-        if self.0.wanted.swap(false, Ordering::AcqRel)
-            && let Some(freed) = &*self.0.freed.lock().unwrap_or_else(PoisonError::into_inner)
-        {
-            (freed.0)();
+    fn tell(&self, account: AccountId) {
+        let wanted = self.lock().accounts.get_mut(account.0).is_some_and(|of| std::mem::take(&mut of.wanted));
+        if wanted && let Some(freed) = &*self.0.freed.lock().unwrap_or_else(PoisonError::into_inner) {
+            (freed.0)(account);
         }
     }
 }
@@ -171,15 +218,17 @@ impl Permit {
 
     /// Takes `more`, or nothing: first from the pipeline's reserve, then from what is idle.
     pub fn try_grow(&mut self, more: usize) -> bool {
+        if more > 0 && self.budget.gives_way(Some(self.kind)) {
+            return false;
+        }
         let kind = self.kind as usize;
         let mut state = self.budget.lock();
-        let State { common, accounts, .. } = &mut *state;
+        let State { common, fair, accounts, .. } = &mut *state;
         let Some(account) = accounts.get_mut(self.account.0) else { return false };
         let from_reserve = more.min(account.reserve[kind] - account.used[kind]);
         let borrow = more - from_reserve;
-        if borrow > 0 && (account.retrying > 0 || borrow > *common) {
-            // Under the lock, so that bytes given back from now on are told.
-            self.budget.0.wanted.store(true, Ordering::Release);
+        if borrow > 0 && (account.retrying > 0 || borrow > *common || account.borrowed + borrow > *fair) {
+            account.wanted = true;
             return false;
         }
         account.used[kind] += from_reserve;
@@ -214,17 +263,31 @@ impl Permit {
         let borrowed = back.min(self.borrowed);
         back -= borrowed;
         let kind = self.kind as usize;
-        {
+        let wanted = {
             let mut state = self.budget.lock();
             state.common += borrowed;
-            if let Some(account) = state.accounts.get_mut(self.account.0) {
+            let account = state.accounts.get_mut(self.account.0);
+            account.is_some_and(|account| {
                 account.borrowed -= borrowed;
                 account.used[kind] -= back;
-            }
-        }
+                account.wanted
+            })
+        };
         self.borrowed -= borrowed;
         self.reserved -= back;
-        self.budget.tell();
+        if wanted {
+            self.budget.tell(self.account);
+        }
+    }
+
+    /// Whose it is.
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// Whether its pipeline waits for memory.
+    pub fn is_wanted(&self) -> bool {
+        self.budget.is_short(self.account)
     }
 }
 
@@ -236,6 +299,8 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     fn two(total: usize) -> Budget {
@@ -251,14 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reserve_cannot_be_taken_by_another_pipeline_nor_by_another_kind() {
+    fn a_reserve_cannot_be_taken_by_another_pipeline_nor_by_another_kind_and_what_is_idle_is_shared() {
         let budget = two(300);
-        let greedy = budget.try_take(AccountId(0), Kind::Window, 160).unwrap();
-        assert_eq!(greedy.bytes(), 160);
+        let greedy = budget.try_take(AccountId(0), Kind::Window, 130).unwrap();
+        assert_eq!(greedy.bytes(), 130);
         assert!(budget.try_take(AccountId(0), Kind::Window, 1).is_none());
         assert!(budget.try_take(AccountId(0), Kind::Payload, 10).is_some());
-        assert!(budget.try_take(AccountId(1), Kind::Window, 101).is_none());
-        assert!(budget.try_take(AccountId(1), Kind::Window, 100).is_some());
+        assert!(budget.try_take(AccountId(1), Kind::Window, 131).is_none());
+        assert!(budget.try_take(AccountId(1), Kind::Window, 130).is_some());
     }
 
     #[test]
@@ -276,14 +341,31 @@ mod tests {
         let budget = two(300);
         let told = Arc::new(std::sync::atomic::AtomicU32::new(0));
         let counter = told.clone();
-        budget.on_freed(move || {
+        budget.on_freed(move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
         });
         let mut held = budget.try_take(AccountId(0), Kind::Payload, 20).unwrap();
-        held.shrink_to(5);
+        held.shrink_to(15);
         assert_eq!(told.load(Ordering::SeqCst), 0);
-        assert!(budget.try_take(AccountId(1), Kind::Window, 1000).is_none());
+        assert!(budget.try_take(AccountId(0), Kind::Window, 1000).is_none());
         drop(held);
         assert_eq!((told.load(Ordering::SeqCst), budget.in_flight()), (1, 0));
+    }
+
+    #[test]
+    fn only_who_may_have_what_came_back_is_told() {
+        let budget = two(300);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let list = told.clone();
+        budget.on_freed(move |account| list.lock().unwrap().push(account.0));
+        let mine = budget.try_take(AccountId(0), Kind::Window, 100).unwrap();
+        let others = budget.try_take(AccountId(1), Kind::Window, 120).unwrap();
+        budget.retrying(AccountId(0), true);
+        assert!(budget.try_take(AccountId(0), Kind::Window, 1).is_none());
+        assert!(budget.is_short(AccountId(0)) && !budget.is_short(AccountId(1)));
+        drop(others);
+        assert!(told.lock().unwrap().is_empty());
+        drop(mine);
+        assert_eq!(*told.lock().unwrap(), [0]);
     }
 }

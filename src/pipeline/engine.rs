@@ -259,9 +259,9 @@ impl Engine {
             engine.pipelines.iter().map(|pipeline| pipeline.limits.depth).max().unwrap_or(128);
         engine.pool = Pool::new(engine.pipelines.clone(), engine.setup.clone());
         let pool = Arc::downgrade(&engine.pool);
-        budget.on_freed(move || {
+        budget.on_freed(move |account| {
             if let Some(pool) = pool.upgrade() {
-                pool.freed();
+                pool.freed(account);
             }
         });
         engine.replays = Arc::new(Replays::new(rejects, &engine.pipelines));

@@ -163,14 +163,16 @@ impl<S: Source + 'static> Feed<S> {
             let room = MOST_ON_LOAN.saturating_sub(self.on_loan.load(Ordering::Acquire));
             if room == 0 {
                 tokio::select! {
+                    biased;
                     () = self.returned.notified() => {}
                     () = said(&mut stop) => return Ok(()),
                 }
                 continue;
             }
             let lent = tokio::select! {
-                lent = self.source.next(room) => lent,
+                biased;
                 () = said(&mut stop) => return Ok(()),
+                lent = self.source.next(room) => lent,
             };
             match lent {
                 Ok(Some(deliveries)) => {
@@ -205,6 +207,7 @@ impl<S: Source + 'static> Feed<S> {
                     tracing::warn!(pipeline = %self.pipeline.name, error = %message, "the source is trying again");
                     self.trouble.is(self.pipeline.clock.now(), message);
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep(pause) => {}
                         () = said(&mut stop) => return Ok(()),
                     }
@@ -226,6 +229,7 @@ impl<S: Source + 'static> Feed<S> {
         loop {
             let mut group = Vec::new();
             tokio::select! {
+                biased;
                 _ = settled.recv_many(&mut group, MOST_ON_LOAN) => {}
                 () = said(&mut hurry) => {
                     if self.on_loan.load(Ordering::Acquire) == 0 {
@@ -237,6 +241,7 @@ impl<S: Source + 'static> Feed<S> {
             let hurried = *hurry.borrow();
             if !hurried {
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(GATHER) => {}
                     () = said(&mut hurry) => {}
                 }

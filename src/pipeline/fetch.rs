@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::budget::{Kind, Permit};
-use super::job::{Job, READ_WHOLE};
+use super::job::{Job, read_whole};
 use super::line::Pipeline;
 use super::pool::Pool;
 use crate::source::{FetchError, Pieces, Remote};
@@ -80,7 +80,7 @@ impl Fetcher {
                 return self.pool.push(self.pipeline.number, [job]);
             }
         };
-        if size > READ_WHOLE {
+        if size >= read_whole(&self.pipeline.limits) {
             return self.pass_through(job, remote, size).await;
         }
         let wants = usize::try_from(size).unwrap_or(usize::MAX);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::budget::Permit;
+use super::budget::{AccountId, Permit};
 use crate::decode;
 use crate::encode::compress::Compressor;
 use crate::encode::packer::Chunk;
@@ -91,6 +91,12 @@ impl Hands {
             spare_body: None,
             setup,
         }
+    }
+
+    /// Gives back what is another pipeline's: in a job that waits it would wait with it.
+    pub fn keep_for(&mut self, account: AccountId) {
+        self.spare_window.take_if(|(_, permit)| permit.account() != account);
+        self.spare_body.take_if(|(_, permit)| permit.account() != account);
     }
 
     /// Nothing to do: gives the buffers back to the budget.

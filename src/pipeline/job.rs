@@ -4,6 +4,7 @@
 
 mod again;
 mod fetched;
+mod memory;
 mod needs;
 mod offer;
 mod open;
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::books::Books;
-use super::budget::{Kind, Permit};
+use super::budget::Permit;
 use super::hands::Hands;
 use super::line::Pipeline;
 use super::origin;
@@ -33,10 +34,10 @@ use crate::record::{Record, Scan, Span};
 use crate::source::piped::Pipe;
 use crate::source::{Body, Delivery};
 use crate::transform::Decision;
-use needs::{LARGE_RECORD, large_record_needs};
+use needs::large_record;
 use stored::{Held, Stored};
 
-pub use needs::{READ_WHOLE, largest_payload, reserve};
+pub use needs::{largest_payload, read_whole, reserve};
 
 /// How a run of a job ended.
 pub enum Ran {
@@ -160,6 +161,7 @@ impl Job {
 
     /// Works until the object is used up or there is no memory.
     pub fn run(mut self, hands: &mut Hands) -> Ran {
+        hands.keep_for(self.pipeline.account);
         match self.go(hands) {
             Ok(()) => self.end(hands, Note::None),
             Err(Halt::NoMemory) => {
@@ -221,7 +223,7 @@ impl Job {
                 Item::Record { span, number } => {
                     self.books.read += 1;
                     let number = self.again.number(number);
-                    if (span.end - span.start) as usize > LARGE_RECORD {
+                    if (span.end - span.start) as usize > large_record(&pipeline.limits) {
                         self.pending = Some((span, number));
                         self.room_for(span, hands)?;
                         self.pending = None;
@@ -249,15 +251,6 @@ impl Job {
                 Item::End => return Ok(false),
             }
         }
-    }
-
-    /// Makes sure that one record of this size finds room at every sink; what this worker was writing into is checked
-    /// in first, so that it can be sent to make room.
-    fn room_for(&mut self, span: Span, hands: &mut Hands) -> Result<(), Halt> {
-        self.put_down(hands);
-        let needs = large_record_needs((span.end - span.start) as usize) * self.pipeline.sinks.len();
-        let room = self.pipeline.budget.try_take(self.pipeline.account, Kind::Payload, needs);
-        room.map(drop).ok_or(Halt::NoMemory)
     }
 
     /// One record through the transforms from `step` on, and to the sinks.

@@ -188,19 +188,19 @@ fn protection(resolved: &Resolved, families: &[Family], problems: &mut Vec<Probl
     settings
 }
 
+/// What a pipeline with these sinks must be able to hold, whatever comes.
+pub(crate) fn reserve_of<'a>(limits: &Limits, sinks: impl Iterator<Item = &'a Packing>) -> Reserve {
+    let [body, window, growth] = job::reserve(limits);
+    let payload = sinks.map(|packing| Packer::reserve(packing).max(job::largest_payload(limits)));
+    Reserve([body, window, growth, payload.sum()])
+}
+
 /// The budget, with each pipeline's reserve.
 pub(crate) fn budget_of(resolved: &Resolved, parts: &Parts) -> Result<Budget, StartError> {
     let reserves: Vec<Reserve> = parts
         .pipelines
         .iter()
-        .map(|part| {
-            let [body, window, growth] = job::reserve(&part.limits);
-            let payload = part
-                .sinks
-                .iter()
-                .map(|sink| Packer::reserve(&sink.packing).max(job::largest_payload(&part.limits)));
-            Reserve([body, window, growth, payload.sum()])
-        })
+        .map(|part| reserve_of(&part.limits, part.sinks.iter().map(|sink| &sink.packing)))
         .collect();
     let total = resolved.globals.memory.value().as_usize();
     Budget::new(total, &reserves).map_err(|_| {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::budget::AccountId;
 use super::hands::{Hands, Setup};
 use super::job::{Job, Ran};
 use super::line::Pipeline;
@@ -19,21 +20,52 @@ use crate::source::piped::Pipe;
 /// How long a worker whose lanes all rest sleeps before it looks again, should a notice have been lost.
 const REST: Duration = Duration::from_millis(20);
 
+#[cfg(test)]
+mod steps;
+
 #[derive(Default)]
 struct Lane {
     fresh: VecDeque<Job>,
     parked: VecDeque<Job>,
+    /// What is parked waits for memory.
     resting: bool,
+    /// How often memory had come back when the job that was parked last was begun.
+    epoch: u64,
+}
+
+/// How often memory came back: for anybody, and for each lane.
+struct Epochs {
+    all: AtomicU64,
+    lanes: Vec<AtomicU64>,
+}
+
+impl Epochs {
+    fn of(&self, lane: usize) -> u64 {
+        self.lanes.get(lane).map_or(0, |epoch| epoch.load(Ordering::Acquire))
+    }
 }
 
 #[derive(Default)]
 struct State {
     lanes: Vec<Lane>,
     next: usize,
+    /// Jobs taken so far.
+    taken: u32,
     busy: usize,
     stopping: bool,
     draining: bool,
     abandoned: bool,
+}
+
+/// After so many jobs of others a lane that rests is tried again, should a notice have been lost.
+const LOOK_AGAIN: u32 = 32;
+
+/// A job that a worker has taken from a lane.
+pub(super) struct Begun {
+    lane: usize,
+    /// How often memory had come back by then.
+    epoch: u64,
+    pub(super) job: Job,
 }
 
 /// The pool. Shared by sources (which push), workers, and whoever frees memory.
@@ -41,8 +73,8 @@ pub struct Pool {
     pipelines: Vec<Arc<Pipeline>>,
     state: Mutex<State>,
     ready: Condvar,
-    /// How often memory came back: a job that was refused before the last time is tried again at once.
-    freed: AtomicU64,
+    /// A job that was refused before memory came back for its lane the last time is tried again at once.
+    freed: Epochs,
     setup: Setup,
     /// The streams that are being read.
     streams: Mutex<Vec<Pipe>>,
@@ -53,7 +85,8 @@ impl Pool {
     pub fn new(pipelines: Vec<Arc<Pipeline>>, setup: Setup) -> Arc<Pool> {
         let lanes = pipelines.iter().map(|_| Lane::default()).collect();
         let state = Mutex::new(State { lanes, ..State::default() });
-        let (freed, streams) = (AtomicU64::new(0), Mutex::default());
+        let lanes = pipelines.iter().map(|_| AtomicU64::new(0)).collect();
+        let (freed, streams) = (Epochs { all: AtomicU64::new(0), lanes }, Mutex::default());
         Arc::new(Pool { pipelines, state, ready: Condvar::new(), freed, setup, streams })
     }
 
@@ -82,13 +115,13 @@ impl Pool {
         let mut hands = Hands::new(self.setup.clone());
         let mut job = Some(job);
         while let Some(begun) = job.take() {
-            let epoch = self.freed.load(Ordering::Acquire);
+            let epoch = self.freed.all.load(Ordering::Acquire);
             job = self.run(begun, &mut hands);
             let mut state = self.lock();
             if state.abandoned {
                 break;
             }
-            if job.is_some() && self.freed.load(Ordering::Acquire) == epoch {
+            if job.is_some() && self.freed.all.load(Ordering::Acquire) == epoch {
                 state = self.ready.wait_timeout(state, REST).unwrap_or_else(PoisonError::into_inner).0;
             }
             drop(state);
@@ -120,9 +153,14 @@ impl Pool {
         self.ready.notify_all();
     }
 
-    /// Memory came back. Called wherever a permit is dropped, so it must not lock.
-    pub fn freed(&self) {
-        self.freed.fetch_add(1, Ordering::AcqRel);
+    /// Memory came back for a pipeline. Called wherever a permit is dropped, so it must not lock.
+    pub fn freed(&self, account: AccountId) {
+        for (pipeline, epoch) in self.pipelines.iter().zip(&self.freed.lanes) {
+            if pipeline.account == account {
+                epoch.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        self.freed.all.fetch_add(1, Ordering::AcqRel);
         self.ready.notify_all();
     }
 
@@ -181,55 +219,72 @@ impl Pool {
 
     /// A worker's life. Returns when the pool was stopped and everything begun is done.
     pub fn work(&self, mut hands: Hands) {
-        let mut state = self.lock();
         loop {
-            let epoch = self.freed.load(Ordering::Acquire);
-            if let Some((lane, job)) = pick(&mut state) {
-                state.busy += 1;
+            let mut state = self.lock();
+            if let Some(begun) = self.take(&mut state) {
                 drop(state);
-                let parked = self.run(job, &mut hands);
-                state = self.lock();
-                state.busy -= 1;
-                if let Some(job) = parked {
-                    if state.abandoned {
-                        drop(state);
-                        drop(job);
-                        state = self.lock();
-                    } else if let Some(lane) = state.lanes.get_mut(lane) {
-                        lane.parked.push_front(job);
-                        lane.resting = self.freed.load(Ordering::Acquire) == epoch;
-                    }
-                }
+                self.carry_on(begun, &mut hands);
                 continue;
             }
-            let rests = state.lanes.iter().any(|lane| lane.resting);
-            if !rests {
-                let done = state.lanes.iter().all(|lane| lane.parked.is_empty());
-                let (stopping, draining) = (state.stopping, state.draining);
-                drop(state);
-                hands.rest();
-                self.send_due(&mut hands.compressor, |pipeline, sink| {
-                    (draining || pipeline.sinks[sink].packer.packing().when_idle).then_some(Due::All)
-                });
-                state = self.lock();
-                if stopping && done {
-                    return;
-                }
-                let told = state.stopping != stopping || state.draining != draining;
-                if told || state.lanes.iter().any(Lane::runnable) {
-                    continue;
-                }
-                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
-            } else {
-                hands.rest();
-                if self.freed.load(Ordering::Acquire) == epoch {
+            let epoch = self.freed.all.load(Ordering::Acquire);
+            let before = (state.stopping, state.draining);
+            drop(state);
+            self.idle(&mut hands, before.1);
+            state = self.lock();
+            if before != (state.stopping, state.draining) || state.lanes.iter().any(Lane::runnable) {
+                continue;
+            }
+            if state.lanes.iter().any(|lane| lane.resting) {
+                if self.freed.all.load(Ordering::Acquire) == epoch {
                     state = self.ready.wait_timeout(state, REST).unwrap_or_else(PoisonError::into_inner).0;
                 }
-                for lane in &mut state.lanes {
-                    lane.resting = false;
-                }
+                wake(&mut state);
+            } else if state.stopping && state.lanes.iter().all(|lane| lane.parked.is_empty()) {
+                return;
+            } else {
+                drop(self.ready.wait(state));
             }
         }
+    }
+
+    /// Takes the next job.
+    fn take(&self, state: &mut State) -> Option<Begun> {
+        state.taken = state.taken.wrapping_add(1);
+        for (number, lane) in state.lanes.iter_mut().enumerate() {
+            lane.resting &= self.freed.of(number) == lane.epoch && !state.taken.is_multiple_of(LOOK_AGAIN);
+        }
+        let (lane, job) = pick(state)?;
+        state.busy += 1;
+        Some(Begun { lane, epoch: self.freed.of(lane), job })
+    }
+
+    /// Works on a job until it is done or finds no memory; then it is parked in its lane, which rests until there is some.
+    fn carry_on(&self, Begun { lane, epoch, job }: Begun, hands: &mut Hands) {
+        let left = self.run(job, hands);
+        self.put_by(lane, epoch, left);
+    }
+
+    /// The worker has no hand on the job any more.
+    fn put_by(&self, number: usize, epoch: u64, left: Option<Job>) {
+        let mut state = self.lock();
+        state.busy -= 1;
+        let Some(job) = left else { return };
+        if state.abandoned {
+            // It is dropped after the lock is gone.
+            drop(state);
+        } else if let Some(lane) = state.lanes.get_mut(number) {
+            // Behind the others: what one of them holds may be what this one waits for.
+            lane.parked.push_back(job);
+            (lane.resting, lane.epoch) = (self.freed.of(number) == epoch, epoch);
+        }
+    }
+
+    /// There is nothing to work on: gives buffers back, and sends what sinks like to have at once.
+    fn idle(&self, hands: &mut Hands, draining: bool) {
+        hands.rest();
+        self.send_due(&mut hands.compressor, |pipeline, sink| {
+            (draining || pipeline.sinks[sink].packer.packing().when_idle).then_some(Due::All)
+        });
     }
 
     /// Runs a job until it is done (`None`) or finds no memory. A panic in it fails its delivery, and the worker lives.
@@ -238,20 +293,27 @@ impl Pool {
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(hands)));
         match ran {
             Ok(Ran::Done) => None,
-            Ok(Ran::NoMemory(job)) => {
-                // Whoever waits for memory cuts the age of what is being packed short, the oldest first.
-                self.send_due(&mut hands.compressor, |_, _| Some(Due::Oldest));
-                self.clear_spare();
-                // What this worker kept for its next job may be what the others wait for.
-                hands.rest();
-                Some(*job)
-            }
+            Ok(Ran::NoMemory(job)) => Some(self.refused(*job, hands)),
             Err(_) => {
                 tracing::error!(object = %address, "a bug: the worker panicked in this object; its delivery failed and is lent again");
                 hands.start_over();
                 None
             }
         }
+    }
+
+    /// A job found no memory: makes what room can be made at once.
+    fn refused(&self, job: Job, hands: &mut Hands) -> Job {
+        // Whoever waits for memory cuts the age of what is being packed short, the oldest first. No other pipeline holds
+        // what this one waits for.
+        let own = |pipeline: &Pipeline| pipeline.account == job.account();
+        self.send_due(&mut hands.compressor, |pipeline, _| own(pipeline).then_some(Due::Oldest));
+        let lines =
+            self.pipelines.iter().filter(|pipeline| own(pipeline)).flat_map(|pipeline| &pipeline.sinks);
+        lines.for_each(|line| line.packer.clear_spare());
+        // What this worker kept for its next job may be what the others wait for.
+        hands.rest();
+        job
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -263,6 +325,11 @@ impl Lane {
     fn runnable(&self) -> bool {
         !self.resting && (!self.fresh.is_empty() || !self.parked.is_empty())
     }
+}
+
+/// What rests is tried again.
+fn wake(state: &mut State) {
+    state.lanes.iter_mut().for_each(|lane| lane.resting = false);
 }
 
 /// The next job: lanes in turn, what is parked before what is fresh.

@@ -22,6 +22,8 @@ use crate::sink::{Payload, Sink, SinkError};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between two tries of a payload.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A sink that has not answered after this long is in trouble like one that is retrying.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// What a runner needs besides its sink.
 pub struct Line {
@@ -68,6 +70,7 @@ pub async fn run<S: Sink>(sink: Arc<S>, line: Line, mut sent: UnboundedReceiver<
             }
         }
         tokio::select! {
+            biased;
             Some(()) = writing.next(), if !writing.is_empty() => {}
             next = sent.recv(), if open && finishing.is_none() => match next {
                 Some(Sent::Payload(payload)) => waiting.push_back(payload),
@@ -84,7 +87,17 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload) {
     loop {
         // A sink may take the body while it writes.
         let sent_bytes = payload.body.len();
-        let error = match sink.write(&mut payload).await {
+        let answered = {
+            let mut writing = std::pin::pin!(sink.write(&mut payload));
+            match tokio::time::timeout(SLOW, writing.as_mut()).await {
+                Ok(answered) => answered,
+                Err(_) => {
+                    retrying.waits();
+                    writing.await
+                }
+            }
+        };
+        let error = match answered {
             Ok(()) => {
                 retrying.over();
                 line.meter.took(payload.raw_bytes, sent_bytes);
@@ -117,18 +130,38 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload) {
     }
 }
 
-/// Says once that a sink is retrying, keeps its pipeline from borrowing meanwhile, and says when it is over.
+/// Says once that a sink is retrying or does not answer, keeps its pipeline from borrowing meanwhile, and says when it is over.
 struct Retrying<'a> {
     line: &'a Line,
     since: Option<String>,
 }
 
 impl Retrying<'_> {
-    fn note(&mut self, message: &str) {
+    fn begins(&self) {
         if self.since.is_none() {
             self.line.budget.retrying(self.line.account, true);
             self.line.meter.begins();
         }
+    }
+
+    /// There is no answer yet.
+    fn waits(&mut self) {
+        self.begins();
+        if self.since.is_none() {
+            tracing::warn!(
+                sink = &*self.line.name,
+                pipeline = &*self.line.pipeline,
+                "no answer for {} s: waiting, nothing is acknowledged meanwhile",
+                SLOW.as_secs()
+            );
+            let message = format!("no answer for {} s", SLOW.as_secs());
+            self.line.meter.trouble.is(self.line.clock.now(), &*message);
+            self.since = Some(message);
+        }
+    }
+
+    fn note(&mut self, message: &str) {
+        self.begins();
         self.line.meter.tries_again();
         if self.since.as_deref() != Some(message) {
             tracing::warn!(
@@ -256,7 +289,7 @@ mod tests {
     use super::*;
     use crate::ack::{Ack, DeliveryId};
     use crate::clock::Timestamp;
-    use crate::pipeline::budget::Reserve;
+    use crate::pipeline::budget::{Kind, Reserve};
     use crate::pipeline::meter::Metered;
     use crate::pipeline::outcomes::{DeliveryKey, answer};
     use crate::sink::Share;
@@ -268,6 +301,29 @@ mod tests {
     impl Sink for Answers {
         async fn write(&self, _payload: &mut Payload) -> Result<(), SinkError> {
             self.0.lock().unwrap().pop_front().map_or(Ok(()), Err)
+        }
+    }
+
+    /// Takes a payload and never says how it went.
+    struct Silent;
+
+    impl Sink for Silent {
+        async fn write(&self, _payload: &mut Payload) -> Result<(), SinkError> {
+            std::future::pending().await
+        }
+    }
+
+    fn line(meter: &Arc<Meter>) -> Line {
+        Line {
+            name: "out".into(),
+            pipeline: "main".into(),
+            number: 0,
+            account: AccountId(0),
+            budget: Budget::new(1000, &[Reserve([0, 0, 0, 100])]).unwrap(),
+            outcomes: Arc::default(),
+            meter: meter.clone(),
+            clock: Clock::manual(Timestamp(7)),
+            closed: watch::Sender::new(false),
         }
     }
 
@@ -285,18 +341,8 @@ mod tests {
         answers: Vec<SinkError>,
         meter: &Arc<Meter>,
     ) -> (Vec<(u64, Verdict)>, Vec<Option<Answer>>) {
-        let outcomes = Arc::new(Outcomes::default());
-        let line = Line {
-            name: "out".into(),
-            pipeline: "main".into(),
-            number: 0,
-            account: AccountId(0),
-            budget: Budget::new(1000, &[Reserve([0, 0, 0, 100])]).unwrap(),
-            outcomes: outcomes.clone(),
-            meter: meter.clone(),
-            clock: Clock::manual(Timestamp(7)),
-            closed: watch::Sender::new(false),
-        };
+        let line = line(meter);
+        let outcomes = line.outcomes.clone();
         let told = Arc::new(Told::default());
         let key = |number: u128| DeliveryKey(number + 1);
         let share = |number: u64, first, records| {
@@ -351,6 +397,30 @@ mod tests {
         meter.begins();
         meter.ends();
         assert_eq!(meter.trouble.told(), Some((Timestamp(7), "busy".to_owned())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_that_does_not_answer_is_trouble_and_borrows_nothing_more() {
+        let line = line(&Arc::default());
+        let payload = Payload {
+            partition: "p".into(),
+            body: b"{}\n".to_vec(),
+            lengths: Vec::new(),
+            records: 1,
+            raw_bytes: 3,
+            shares: Vec::new(),
+            permit: None,
+            spare: None,
+        };
+        let mut writing = std::pin::pin!(write(&Silent, &line, payload));
+        let soon = SLOW - Duration::from_secs(1);
+        assert!(tokio::time::timeout(soon, writing.as_mut()).await.is_err());
+        let borrows = || line.budget.try_take(AccountId(0), Kind::Payload, 101).is_some();
+        assert!(borrows());
+        assert!(tokio::time::timeout(SLOW, writing).await.is_err());
+        assert!(!borrows());
+        assert_eq!(line.meter.trouble.told(), Some((Timestamp(7), "no answer for 10 s".to_owned())));
+        assert_eq!((line.meter.read().retries, line.meter.read().retrying), (0, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
 
-use super::{Halt, Held, Job, READ_WHOLE, Stored};
+use super::{Halt, Held, Job, Stored, read_whole};
 use crate::ack::Note;
 use crate::decode::Boundary;
 use crate::pipeline::budget::Kind;
@@ -20,7 +20,7 @@ impl Job {
             return Ok(());
         }
         if let Stored::Unopened(Body::File { size, .. }) = &self.stored
-            && *size <= READ_WHOLE
+            && *size < read_whole(&self.pipeline.limits)
         {
             self.read_whole(hands)?;
         } else {

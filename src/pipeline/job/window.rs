@@ -4,7 +4,6 @@ use super::{Halt, Job};
 use crate::ack::{Note, Reached};
 use crate::decode::Boundary;
 use crate::pipeline::books::Books;
-use crate::pipeline::budget::{Kind, Permit};
 use crate::pipeline::hands::Hands;
 
 impl Job {
@@ -21,6 +20,13 @@ impl Job {
         if !self.widen(wants) {
             return Err(Halt::NoMemory);
         }
+        if self.pipeline.budget.is_short(self.pipeline.account) {
+            // What is kept for the next job may be what another waits for.
+            hands.rest();
+        }
+        if self.pipeline.budget.gives_way(None) {
+            return Err(Halt::NoMemory);
+        }
         let filled = self.decode.fill(&mut hands.tools, &mut self.stored.input(), &mut self.buffer);
         filled.map_err(|error| Halt::Fail(Note::Why(format!("reading it: {error}"))))?;
         if self.growing && self.decode.summary().incomplete {
@@ -29,34 +35,6 @@ impl Job {
         self.in_window = true;
         self.now = self.pipeline.clock.now();
         Ok(())
-    }
-
-    /// Takes the memory for a window of so many bytes. `false`: it is not there.
-    fn widen(&mut self, wants: usize) -> bool {
-        let (budget, account) = (&self.pipeline.budget, self.pipeline.account);
-        let limits = &self.pipeline.limits;
-        // A little more than asked for, so that the next object of about this size fits.
-        let takes = (wants + wants / 8).next_multiple_of(64 << 10);
-        let Some(permit) = &mut self.permit else {
-            let take = |bytes| budget.try_take(account, Kind::Window, bytes);
-            self.permit = take(takes).or_else(|| take(wants));
-            return self.permit.is_some();
-        };
-        let holds = permit.bytes();
-        if holds + self.growth.as_ref().map_or(0, Permit::bytes) >= wants {
-            return true;
-        }
-        if wants <= limits.window {
-            return permit.try_grow(takes - holds) || permit.try_grow(wants - holds);
-        }
-        if holds < limits.window && !permit.try_grow(limits.window - holds) {
-            return false;
-        }
-        // All it may ever need: whoever has grown waits for no more of this kind, so one of those that wait can always
-        // go on.
-        let growth = limits.largest_window().saturating_sub(permit.bytes());
-        self.growth = budget.try_take(account, Kind::Growth, growth);
-        self.growth.is_some()
     }
 
     /// The window is used up: its shares are in the chunks, its books are entered. `well`: and the object goes on, so that
