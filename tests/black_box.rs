@@ -13,6 +13,8 @@ mod here;
 mod corpus;
 #[path = "black_box/damage.rs"]
 mod damage;
+#[path = "black_box/leaving.rs"]
+mod leaving;
 #[path = "black_box/lines.rs"]
 mod lines;
 #[path = "black_box/load.rs"]

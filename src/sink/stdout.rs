@@ -1,7 +1,8 @@
 //! Writes NDJSON to standard output.
 //!
 //! Each payload is written at once and whole, and is done when the last byte is taken by whoever reads: a pipe, a
-//! terminal, a file (which is not synced). When the reader leaves, the sink is closed and the program ends in order.
+//! terminal, a file (which is not synced). When the reader leaves (a terminal: when it is closed), the sink is closed and the
+//! program ends in order.
 //!
 //! ```toml
 //! [sinks.screen]
@@ -16,6 +17,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -97,7 +99,7 @@ fn run(mut output: File, jobs: &Receiver<Job>) {
         let shown = if terminal { Cow::Owned(for_a_terminal(&body)) } else { Cow::Borrowed(&body) };
         let outcome = match write(&mut output, &shown, &mut torn) {
             Ok(()) => Ok(()),
-            Err(error) if left(&error) => Err((body, SinkError::Closed)),
+            Err(error) if left(&error, terminal) => Err((body, SinkError::Closed)),
             Err(error) => {
                 let message = format!("writing to stdout: {error}");
                 Err((body, SinkError::Retry { message, after: None }))
@@ -114,8 +116,10 @@ fn for_a_terminal(body: &[u8]) -> Vec<u8> {
     lines.join("\n").into_bytes()
 }
 
-fn left(error: &io::Error) -> bool {
+/// Whether the reader is gone for good: a pipe's other end, or a terminal that was closed.
+fn left(error: &io::Error, terminal: bool) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+        || terminal && error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Writes a payload from where it stopped the last time. Another payload than the torn one begins on a line of its own.
@@ -148,7 +152,7 @@ fn push(output: &mut File, bytes: &[u8], taken: &mut usize) -> io::Result<()> {
             // Somebody made it non-blocking (a terminal shared with such a program): wait for room.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 match poll(&mut [PollFd::new(output, PollFlags::OUT)], None) {
-                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Ok(_) | Err(Errno::INTR) => {}
                     Err(error) => return Err(error.into()),
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -110,22 +111,27 @@ impl Here {
     pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied());
-        self.spawn(command, Stdio::null()).0
+        self.spawn(command, Stdio::null(), Stdio::null()).0
     }
 
     /// Starts the program with this as its standard input.
     pub(crate) fn start_on(&self, arguments: &[&str], input: impl Into<Stdio>) -> Running {
-        self.spawn(self.command(arguments), input.into()).0
+        self.spawn(self.command(arguments), input.into(), Stdio::null()).0
     }
 
     /// Starts the program and returns its standard input.
     pub(crate) fn start_fed(&self, arguments: &[&str]) -> (Running, ChildStdin) {
-        let (running, input) = self.spawn(self.command(arguments), Stdio::piped());
+        let (running, input) = self.spawn(self.command(arguments), Stdio::piped(), Stdio::null());
         (running, input.unwrap())
     }
 
-    fn spawn(&self, mut command: Command, input: Stdio) -> (Running, Option<ChildStdin>) {
-        let command = command.stdin(input).stdout(Stdio::null()).stderr(Stdio::piped());
+    /// Starts the program with this as its standard output.
+    pub(crate) fn start_onto(&self, arguments: &[&str], out: impl Into<Stdio>) -> Running {
+        self.spawn(self.command(arguments), Stdio::null(), out.into()).0
+    }
+
+    fn spawn(&self, mut command: Command, input: Stdio, out: Stdio) -> (Running, Option<ChildStdin>) {
+        let command = command.stdin(input).stdout(out).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
         let said = Arc::new(Mutex::new(String::new()));
@@ -136,6 +142,21 @@ impl Here {
             }
         });
         (Running { child, said, reading: Some(reading), sinks: self.sinks }, input)
+    }
+
+    /// Starts the program on a terminal: what it prints and what it says go there.
+    pub(crate) fn start_on_terminal(&self, arguments: &[&str], terminal: &OwnedFd) -> Running {
+        let side = || Stdio::from(terminal.try_clone().unwrap());
+        let mut command = self.command(arguments);
+        let child = command.stdin(Stdio::null()).stdout(side()).stderr(side()).spawn().unwrap();
+        Running { child, said: Arc::default(), reading: None, sinks: self.sinks }
+    }
+
+    /// Puts settings before all others in the configuration.
+    pub(crate) fn set(&self, settings: &str) {
+        let at = self.at("trailship.toml");
+        let text = fs::read_to_string(&at).unwrap();
+        fs::write(at, format!("{settings}\n{text}")).unwrap();
     }
 
     /// The lines of all final files below a folder, as they stand there.
@@ -345,7 +366,9 @@ impl Running {
             panic!("not ended after {waited:?}; said: {}", self.said());
         }
         let code = self.child.wait().unwrap().code();
-        self.reading.take().unwrap().join().unwrap();
+        if let Some(reading) = self.reading.take() {
+            reading.join().unwrap();
+        }
         Ran { code, out: Vec::new(), said: self.said(), sinks: self.sinks }
     }
 
