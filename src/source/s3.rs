@@ -41,7 +41,7 @@ use crate::aws::Aws;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{At, Since};
 
-pub use self::partition::Cursor;
+pub use self::partition::{Cursor, named_at};
 
 /// The first part of the names of the state's spaces.
 pub const SPACES: &str = "s3/";
@@ -70,6 +70,10 @@ pub struct Config {
     /// without `until`. Default: it goes on.
     #[serde(default)]
     pub until: Option<At<Since>>,
+    /// How often what is busy is listed; what is quiet, down to 15 times less, and new accounts and regions are looked for 10
+    /// times less. Each time is one request for each account, region and kind.
+    #[serde(default = "every")]
+    pub every: At<crate::config::Duration>,
     /// Which accounts.
     #[serde(default)]
     pub accounts: Names,
@@ -132,12 +136,18 @@ fn since() -> At<Since> {
     Since::Ago(crate::config::Duration::minutes(60)).into()
 }
 
+fn every() -> At<crate::config::Duration> {
+    crate::config::Duration::seconds(60).into()
+}
+
 /// The source.
 pub struct S3 {
     config: Config,
     shared: Arc<Shared>,
     clock: Clock,
     once: bool,
+    /// Seconds between two polls of a busy partition.
+    every: i64,
     /// The bucket and what is found in it, once the first deliveries are asked for.
     open: OnceCell<Open>,
     run: tokio::sync::Mutex<Run>,
@@ -216,6 +226,10 @@ impl S3 {
         if to.is_some_and(|to| to <= from) {
             return Err(BuildError("`until` is not after `since`".to_owned()));
         }
+        let every = i64::try_from(config.every.get().as_secs()).unwrap_or(i64::MAX);
+        if !(1..=86_400).contains(&every) {
+            return Err(BuildError("`every` has to be from 1 s to 1 d".to_owned()));
+        }
         let ledger = Ledger::new(build, range(config).as_deref());
         let (partitions, waiting) = ledger.load().map_err(|error| BuildError(error.to_string()))?;
         let mut desk = Desk { partitions, ..Desk::default() };
@@ -248,6 +262,7 @@ impl S3 {
             }),
             clock: build.clock.clone(),
             once: build.once || config.until.is_some(),
+            every,
             open: OnceCell::new(),
             run: tokio::sync::Mutex::default(),
             returned: Notify::new(),
@@ -262,29 +277,34 @@ impl S3 {
                 let owner = config.owner.as_ref().map(|owner| owner.value().clone());
                 let found =
                     Bucket::find(config.bucket.value(), &config.aws, owner, config.requester_pays).await?;
-                let bucket = Arc::new(found);
-                let now = self.clock.now();
-                let (to, found) = mpsc::channel(FOUND);
-                let poller = Poller {
-                    bucket: bucket.clone(),
-                    shared: self.shared.clone(),
-                    choice: Choice {
-                        accounts: self.config.accounts.clone(),
-                        regions: self.config.regions.clone(),
-                        kinds: self.config.kinds.clone(),
-                    },
-                    prefix: self.config.prefix.as_ref().map(|at| at.value().clone()).unwrap_or_default(),
-                    floor: Minute::of(self.config.since.time(now)),
-                    until: self.config.until.as_ref().map(|until| Minute::of(until.time(now))),
-                    clock: self.clock.clone(),
-                    once: self.once,
-                    most: self.config.max_list_per_hour,
-                    to,
-                };
-                let task = tokio::spawn(poller.run());
-                Ok(Open { bucket, found: tokio::sync::Mutex::new(found), task })
+                Ok(self.begin(Arc::new(found)))
             })
             .await
+    }
+
+    /// Starts listing.
+    fn begin(&self, bucket: Arc<Bucket>) -> Open {
+        let (config, now) = (&self.config, self.clock.now());
+        let (to, found) = mpsc::channel(FOUND);
+        let poller = Poller {
+            bucket: bucket.clone(),
+            shared: self.shared.clone(),
+            choice: Choice {
+                accounts: config.accounts.clone(),
+                regions: config.regions.clone(),
+                kinds: config.kinds.clone(),
+            },
+            prefix: config.prefix.as_ref().map(|at| at.value().clone()).unwrap_or_default(),
+            floor: Minute::of(config.since.time(now)),
+            until: config.until.as_ref().map(|until| Minute::of(until.time(now))),
+            clock: self.clock.clone(),
+            once: self.once,
+            every: self.every,
+            most: config.max_list_per_hour,
+            to,
+        };
+        let task = tokio::spawn(poller.run());
+        Open { bucket, found: tokio::sync::Mutex::new(found), task }
     }
 
     fn lend(&self, bucket: &Arc<Bucket>, origins: &mut Origins, found: Found) -> Delivery {
@@ -352,6 +372,8 @@ impl Source for S3 {
                         due = objects;
                     }
                     () = tokio::time::sleep(wait) => {}
+                    // Something may be due sooner than was known.
+                    () = self.returned.notified() => {}
                 }
             } else if due.is_empty() {
                 let idle = {
@@ -428,3 +450,6 @@ impl Drop for S3 {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

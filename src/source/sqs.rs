@@ -222,6 +222,8 @@ impl Source for Sqs {
                 let ended = tokio::select! {
                     count = found.recv_many(&mut objects, most) => count == 0,
                     () = tokio::time::sleep_until(wait) => false,
+                    // Something may be due sooner than was known.
+                    () = self.returned.notified() => false,
                 };
                 due = objects;
                 if ended && again.is_none() {

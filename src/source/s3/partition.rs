@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{self, Minute, Object};
+use crate::clock::Timestamp;
 
 /// Hours of keys that are remembered one by one: the sweep's 48 and some more.
 pub(super) const KEPT: i64 = 52;
@@ -20,9 +21,7 @@ pub(super) const SWEEP: i64 = 48 * 60;
 pub(super) const SWEEP_EVERY: i64 = 6 * 60;
 /// Objects of one partition that are on their way, at most; beyond, it is not listed.
 pub(super) const MOST_WAITING: usize = 10_000;
-/// Minutes between polls of a partition that had an object within [`ACTIVE`].
-const PACE: i64 = 1;
-/// Minutes between polls of a quiet partition, at most.
+/// So many times less a quiet partition is polled, at most.
 const SLOWEST: i64 = 15;
 /// Minutes after which a partition without objects is polled less.
 const ACTIVE: i64 = 120;
@@ -43,6 +42,23 @@ pub struct Cursor {
     pub came: i64,
 }
 
+impl Cursor {
+    /// A cursor as the state holds it.
+    pub fn read(value: &[u8]) -> Option<Cursor> {
+        serde_json::from_slice(value).ok()
+    }
+
+    /// When the newest object listed was delivered, by its name.
+    pub fn newest(&self) -> Option<Timestamp> {
+        named_at(&self.after)
+    }
+}
+
+/// When an object was delivered, by its name: the minute.
+pub fn named_at(key: &str) -> Option<Timestamp> {
+    keys::minute(name_of(key)).map(|minute| Timestamp::from_seconds(minute.0 * 60))
+}
+
 /// A partition.
 #[derive(Debug)]
 pub(super) struct Partition {
@@ -56,6 +72,7 @@ pub(super) struct Partition {
     pub(super) waiting: usize,
     /// When it is polled next, in seconds from 1970.
     pub(super) due: i64,
+    /// How many times less than a busy one it is polled.
     quiet: i64,
     listing: Option<Listing>,
 }
@@ -110,7 +127,7 @@ impl Partition {
 
     /// A partition as the state has it.
     pub(super) fn restored(prefix: String, cursor: Cursor) -> Partition {
-        Partition { prefix, cursor, seen: BTreeMap::new(), waiting: 0, due: 0, quiet: PACE, listing: None }
+        Partition { prefix, cursor, seen: BTreeMap::new(), waiting: 0, due: 0, quiet: 1, listing: None }
     }
 
     /// Takes up names seen in an hour, from the state.
@@ -208,13 +225,13 @@ impl Partition {
         news
     }
 
-    /// When to look again after a listing that is over, seconds after now.
-    pub(super) fn rest(&mut self, now: Minute) -> i64 {
+    /// When to look again after a listing that is over, seconds after now; a busy partition is looked at `every` so many.
+    pub(super) fn rest(&mut self, now: Minute, every: i64) -> i64 {
         if self.listing.is_some() {
             return 0;
         }
-        self.quiet = if now.0 - self.cursor.came <= ACTIVE { PACE } else { (self.quiet * 2).min(SLOWEST) };
-        self.quiet * 60
+        self.quiet = if now.0 - self.cursor.came <= ACTIVE { 1 } else { (self.quiet * 2).min(SLOWEST) };
+        self.quiet * every
     }
 
     /// Whether a listing goes on.

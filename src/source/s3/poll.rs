@@ -21,8 +21,8 @@ use crate::clock::Clock;
 
 /// Listings and discoveries at once.
 const AT_ONCE: usize = 16;
-/// Seconds between two discoveries of partitions.
-const DISCOVER_EVERY: i64 = 600;
+/// Busy partitions are polled so many times between two discoveries of new ones.
+const POLLS: i64 = 10;
 /// First pause after a refused listing; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: i64 = 1;
 /// Seconds.
@@ -42,6 +42,8 @@ pub(super) struct Poller {
     pub(super) until: Option<Minute>,
     pub(super) clock: Clock,
     pub(super) once: bool,
+    /// Seconds between two polls of a busy partition.
+    pub(super) every: i64,
     pub(super) most: Option<NonZeroU32>,
     pub(super) to: mpsc::Sender<Found>,
 }
@@ -78,7 +80,7 @@ impl Poller {
         loop {
             let now = self.clock.now().seconds();
             if now >= round.discover_at {
-                round.discover_at = if self.once { i64::MAX } else { now + DISCOVER_EVERY };
+                round.discover_at = if self.once { i64::MAX } else { now + self.every * POLLS };
                 round.folders.extend(discover::start(&self.prefix));
             }
             while requests.len() < AT_ONCE && self.may_list(&mut round) {
@@ -283,7 +285,7 @@ impl Poller {
             let mut desk = lock(&self.shared.desk);
             let Some(partition) = desk.partitions.get_mut(prefix) else { return true };
             let news = partition.take(listed, more, minute);
-            let rest = partition.rest(minute);
+            let rest = partition.rest(minute, self.every);
             partition.due = if self.once && !partition.is_listing() { i64::MAX } else { now + rest };
             let changed = !news.objects.is_empty() || !news.forgotten.is_empty();
             (if changed { self.shared.ledger.news(partition, &news) } else { Vec::new() }, news)
@@ -341,7 +343,7 @@ impl Poller {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let most = (partitions as f64) * 60.0 * 24.0 * 30.0;
+        let most = (partitions as f64) * 30.0 * 86_400.0 / self.every as f64;
         tracing::info!(
             bucket = %self.bucket.name,
             partitions,

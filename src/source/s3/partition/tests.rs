@@ -142,8 +142,8 @@ fn a_quiet_partition_is_polled_less() {
     let mut partition = Partition::new(PREFIX.into(), Minute(0));
     let now = at("20240229T1200");
     partition.cursor.came = now.0 - 10;
-    assert_eq!(partition.rest(now), 60);
+    assert_eq!(partition.rest(now, 60), 60);
     partition.cursor.came = now.0 - 121;
-    let rests: Vec<i64> = (0..6).map(|_| partition.rest(now)).collect();
+    let rests: Vec<i64> = (0..6).map(|_| partition.rest(now, 60)).collect();
     assert_eq!(rests, [120, 240, 480, 900, 900, 900]);
 }

@@ -1,0 +1,128 @@
+//! What listing costs, against a fake S3.
+
+#[allow(dead_code, reason = "shared with tests/aws.rs")]
+#[path = "../../../tests/support/fake_s3.rs"]
+mod fake_s3;
+
+use std::sync::atomic::AtomicBool;
+
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+
+use self::fake_s3::{FakeS3, Kind, Run};
+use super::*;
+use crate::pipeline::books::Books;
+use crate::pipeline::outcomes::DeliveryKey;
+use crate::source::piped::Pipe;
+use crate::state::Store;
+
+fn bucket(fake: &FakeS3) -> Arc<Bucket> {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-west-1"))
+        .endpoint_url(fake.endpoint())
+        .force_path_style(true)
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .build();
+    Arc::new(Bucket {
+        client: aws_sdk_s3::Client::from_conf(config),
+        name: "trail".to_owned(),
+        payer: None,
+        owner: None,
+        who: "a test".to_owned(),
+        readable: AtomicBool::new(true),
+    })
+}
+
+/// Takes and settles what the source lends.
+async fn ship(source: Arc<S3>, shipped: Arc<AtomicU64>) {
+    while let Ok(Some(lent)) = source.next(100).await {
+        shipped.fetch_add(lent.len() as u64, Ordering::SeqCst);
+        let settled = lent.iter().map(|lent| settled(lent, Verdict::Delivered, Note::None));
+        source.settle(settled.collect()).await.unwrap();
+    }
+}
+
+/// Waits until a number stands still for longer than the source rests.
+async fn settles(number: impl Fn() -> u64) -> u64 {
+    let mut before = u64::MAX;
+    for _ in 0..60 {
+        let now = number();
+        if now == before && now > 0 {
+            break;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+    }
+    before
+}
+
+/// A source of a bucket, and where its state is.
+fn source(fake: &FakeS3, clock: &Clock) -> (Arc<S3>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(folder.path(), clock).unwrap());
+    let config: Config = toml::from_str("bucket = \"trail\"\nevery = \"1s\"").unwrap();
+    let (clock, stdin) = (clock.clone(), Pipe::empty());
+    let build = Build { pipeline: "main", name: "trail", store, clock, once: false, stdin };
+    let source = S3::build(&config, &build).unwrap();
+    assert!(source.open.set(source.begin(bucket(fake))).is_ok());
+    (Arc::new(source), folder)
+}
+
+fn settled(lent: &Delivery, verdict: Verdict, note: Note) -> Settled {
+    Settled { id: lent.id, key: DeliveryKey::of(&lent.identity), verdict, note, books: Books::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_costs_one_request_for_each_partition_at_midnight_too() {
+    // 23:59 of a leap day: a day, a month and 20,000 keys of each partition end.
+    let midnight = "2024-03-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second();
+    let clock = Clock::manual(Timestamp::from_seconds(midnight - 60));
+    let runs: Vec<Run> = (0..50)
+        .map(|number| Run {
+            prefix: format!("AWSLogs/{:012}/CloudTrail/eu-west-1/", 100_000_000_000_u64 + number),
+            first: midnight / 60 - 5 * 20_000,
+            every: 5,
+            keys: 20_000,
+        })
+        .collect();
+    let fake = FakeS3::start(runs.clone(), Duration::ZERO, |_| None).await;
+    let (source, _folder) = source(&fake, &clock);
+    let shipped = Arc::new(AtomicU64::new(0));
+    let shipping = tokio::spawn(ship(source.clone(), shipped.clone()));
+
+    assert_eq!(settles(|| fake.count(Kind::List)).await, 50);
+    // From 22:59 on: 23:00, 23:05, … 23:55.
+    assert_eq!(shipped.load(Ordering::SeqCst), 50 * 12);
+    let folders = fake.count(Kind::Folders);
+
+    // 00:01: new ones of a new day, and a late one of the old.
+    let minute = |number: u64, first: i64| Run { first, keys: number + 1, ..runs[0].clone() }.key(number);
+    fake.put(&minute(1, midnight / 60 - 5), b"{}".to_vec());
+    fake.put(&minute(0, midnight / 60 - 7), b"{}".to_vec());
+    clock.advance(Duration::from_secs(120));
+    assert_eq!(settles(|| fake.count(Kind::List)).await, 100);
+    assert_eq!(shipped.load(Ordering::SeqCst), 50 * 12 + 2);
+    // New partitions are looked for again, a folder a second; the clock stands.
+    assert_eq!(fake.count(Kind::Folders), folders + 1);
+    shipping.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_failed_is_lent_again_soon_also_when_nothing_new_comes() {
+    let fake = FakeS3::start(Vec::new(), Duration::ZERO, |_| None).await;
+    let prefix = "AWSLogs/123456789012/CloudTrail/eu-west-1/";
+    let first = Clock::System.now().seconds() / 60 - 5;
+    fake.put(&Run { prefix: prefix.to_owned(), first, every: 1, keys: 1 }.key(0), b"{}".to_vec());
+    let (source, _folder) = source(&fake, &Clock::System);
+    let lent = source.next(10).await.unwrap().unwrap();
+    assert_eq!((lent.len(), lent[0].failures), (1, 0));
+    let again = tokio::spawn({
+        let source = source.clone();
+        async move { source.next(10).await.unwrap().unwrap() }
+    });
+    // It waits already when the failure is told.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    source.settle(vec![settled(&lent[0], Verdict::Failed, Note::Object("gone".into()))]).await.unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(20), again).await.unwrap().unwrap();
+    assert_eq!((again.len(), again[0].failures), (1, 1));
+}
