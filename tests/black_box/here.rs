@@ -26,12 +26,13 @@ pub(crate) const ARCHIVE: &str = "[sinks.archive]\ntype = \"file\"\npath = \"out
 pub(crate) struct Here {
     folder: TempDir,
     sinks: u64,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Here {
     /// A directory with a configuration that reads `trail`; `more` follows it.
     pub(crate) fn with(more: &str) -> Here {
-        let here = Here { folder: tempfile::tempdir().unwrap(), sinks: 0 };
+        let here = Here { folder: tempfile::tempdir().unwrap(), sinks: 0, variables: Vec::new() };
         here.reading("type = \"files\"\npath = \"trail\"", more)
     }
 
@@ -41,6 +42,13 @@ impl Here {
         self.sinks = more.matches("[sinks.").count().max(1).try_into().unwrap();
         let text = format!("data_dir = \"state\"\n[sources.trail]\n{source}\n{more}");
         fs::write(self.at("trailship.toml"), text).unwrap();
+        self
+    }
+
+    /// With these variables in the program's environment, besides `HOME`.
+    #[allow(dead_code, reason = "tests/aws.rs needs it")]
+    pub(crate) fn knowing<const N: usize>(mut self, variables: [(&'static str, &str); N]) -> Here {
+        self.variables.extend(variables.map(|(name, value)| (name, value.to_owned())));
         self
     }
 
@@ -76,6 +84,7 @@ impl Here {
         let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_trailship").into());
         let mut command = Command::new(program);
         command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).args(arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -125,6 +134,12 @@ impl Here {
         (running, input.unwrap())
     }
 
+    /// Starts the program with a standard output that nobody reads until [`Running::read_on`].
+    #[allow(dead_code, reason = "tests/aws.rs needs it")]
+    pub(crate) fn start_unread(&self, arguments: &[&str]) -> Running {
+        self.spawn(self.command(arguments), Stdio::null(), Stdio::piped()).0
+    }
+
     /// Starts the program with this as its standard output.
     pub(crate) fn start_onto(&self, arguments: &[&str], out: impl Into<Stdio>) -> Running {
         self.spawn(self.command(arguments), Stdio::null(), out.into()).0
@@ -141,7 +156,7 @@ impl Here {
                 to.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        (Running { child, said, reading: Some(reading), sinks: self.sinks }, input)
+        (Running { child, said, reading: Some(reading), out: None, sinks: self.sinks }, input)
     }
 
     /// Starts the program on a terminal: what it prints and what it says go there.
@@ -149,7 +164,7 @@ impl Here {
         let side = || Stdio::from(terminal.try_clone().unwrap());
         let mut command = self.command(arguments);
         let child = command.stdin(Stdio::null()).stdout(side()).stderr(side()).spawn().unwrap();
-        Running { child, said: Arc::default(), reading: None, sinks: self.sinks }
+        Running { child, said: Arc::default(), reading: None, out: None, sinks: self.sinks }
     }
 
     /// Puts settings before all others in the configuration.
@@ -323,10 +338,30 @@ pub(crate) struct Running {
     child: Child,
     said: Arc<Mutex<String>>,
     reading: Option<JoinHandle<()>>,
+    out: Option<JoinHandle<Vec<u8>>>,
     sinks: u64,
 }
 
 impl Running {
+    /// Waits for the first byte of its standard output, and takes it.
+    #[allow(dead_code, reason = "tests/aws.rs needs it")]
+    pub(crate) fn first_byte(&mut self) -> u8 {
+        let mut byte = [0];
+        self.child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        byte[0]
+    }
+
+    /// Begins to read its standard output.
+    #[allow(dead_code, reason = "tests/aws.rs needs it")]
+    pub(crate) fn read_on(&mut self) {
+        let mut from = self.child.stdout.take().unwrap();
+        self.out = Some(std::thread::spawn(move || {
+            let mut out = Vec::new();
+            from.read_to_end(&mut out).unwrap();
+            out
+        }));
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -369,7 +404,8 @@ impl Running {
         if let Some(reading) = self.reading.take() {
             reading.join().unwrap();
         }
-        Ran { code, out: Vec::new(), said: self.said(), sinks: self.sinks }
+        let out = self.out.take().map_or_else(Vec::new, |out| out.join().unwrap());
+        Ran { code, out, said: self.said(), sinks: self.sinks }
     }
 
     /// SIGTERM, and its end.

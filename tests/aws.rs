@@ -1,0 +1,25 @@
+//! The sources `s3` and `sqs` as black boxes: the binary against moto, an AWS server of somebody else's, and against a fake
+//! of our own where a server has to misbehave, or to hold more than a real one could.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics, in its helpers too")]
+#![allow(clippy::print_stderr, reason = "a test that leaves something out says so")]
+#![allow(clippy::disallowed_methods, reason = "the servers' clock is the real one")]
+
+#[path = "support/fake_s3.rs"]
+mod fake_s3;
+#[allow(dead_code, reason = "shared with the tests of files")]
+#[path = "black_box/here.rs"]
+mod here;
+#[path = "support/moto.rs"]
+mod moto;
+
+#[path = "aws/bodies.rs"]
+mod bodies;
+#[path = "aws/bucket.rs"]
+mod bucket;
+#[path = "aws/faults.rs"]
+mod faults;
+#[path = "aws/queue.rs"]
+mod queue;
+#[path = "aws/scene.rs"]
+mod scene;

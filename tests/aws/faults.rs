@@ -1,0 +1,101 @@
+//! The source `s3` against a server that misbehaves, and against more keys than a real one could hold.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Runtime;
+
+use crate::fake_s3::{Asked, FakeS3, Fault, Kind, Run};
+use crate::here::{ARCHIVE, Here, log_file, record};
+use crate::scene::{STDOUT, key, reading};
+
+const ROOT: &str = "AWSLogs/";
+const ONE: &str = "111111111111";
+
+/// A fake with one object of 400 kB, as it is; the ids in it, and a program that reads it.
+fn one(
+    choose: impl Fn(&Asked) -> Option<Fault> + Send + Sync + 'static,
+) -> (Runtime, FakeS3, Here, Vec<String>) {
+    let runtime = Runtime::new().unwrap();
+    let fake = runtime.block_on(FakeS3::start(Vec::new(), Duration::ZERO, choose));
+    let ids: Vec<String> = (0..400).map(|number| format!("{number:04}")).collect();
+    let pad = format!(r#","pad":"{}""#, "x".repeat(1000));
+    let text = log_file(&ids.iter().map(|id| record(id, &pad)).collect::<Vec<_>>());
+    fake.put(&key(ROOT, ONE, "eu-west-1", 10, "a"), text.into_bytes());
+    let here = reading(&fake.endpoint(), "type = \"s3\"\nbucket = \"trail\"", ARCHIVE);
+    (runtime, fake, here, ids)
+}
+
+#[test]
+fn bodies_that_break_off_are_fetched_on_from_there() {
+    let (_runtime, fake, here, ids) = one(|asked| match (asked.kind, asked.before) {
+        (Kind::Get, 0) => Some(Fault::Truncated(100_000)),
+        (Kind::GetFrom, 0) => Some(Fault::Reset(50_000)),
+        (Kind::GetFrom, 1) => Some(Fault::Truncated(1)),
+        _ => None,
+    });
+    let ran = here.once();
+    ran.ended(0);
+    assert_eq!(here.ids("out"), ids, "{}", ran.said);
+    assert_eq!((fake.count(Kind::Get), fake.count(Kind::GetFrom)), (1, 3), "{}", ran.said);
+}
+
+#[test]
+fn what_is_told_to_slow_down_or_breaks_is_asked_for_again() {
+    // Three are the SDK's own tries.
+    let (_runtime, fake, here, ids) = one(|asked| match asked.before {
+        0 | 2 => Some(Fault::SlowDown),
+        1 | 3 => Some(Fault::Internal),
+        _ => None,
+    });
+    let ran = here.once();
+    ran.ended(0);
+    assert_eq!(here.ids("out"), ids, "{}", ran.said);
+    assert_eq!((fake.count(Kind::Get), here.rejects().len()), (5, 0), "{}", ran.said);
+    assert!(ran.said.contains("asked too often (SlowDown"), "{}", ran.said);
+}
+
+#[test]
+fn a_body_that_stalls_is_given_up_and_fetched_on() {
+    let (_runtime, _fake, here, ids) =
+        one(|asked| (asked.kind == Kind::Get && asked.before == 0).then_some(Fault::Stalled(200_000)));
+    let began = SystemTime::now();
+    let ran = here.once();
+    ran.ended(0);
+    assert_eq!(here.ids("out"), ids, "{}", ran.said);
+    assert!(began.elapsed().unwrap() < Duration::from_secs(60), "{}", ran.said);
+}
+
+#[test]
+fn credentials_that_are_refused_are_told() {
+    let (_runtime, _fake, here, _) = one(|_| Some(Fault::Refused("InvalidAccessKeyId")));
+    let mut running = here.start(&["run"]);
+    running.until("it is told", |said| said.contains("are not valid (InvalidAccessKeyId"));
+    running.stop();
+}
+
+/// The source's own promise is 3 s; the machine of a test may be busy with others.
+#[test]
+fn the_first_record_of_a_hundred_million_keys_comes_soon() {
+    let runtime = Runtime::new().unwrap();
+    let minute = jiff::Timestamp::now().as_second() / 60;
+    let keys = 2_000_000;
+    let runs = (0..50).map(|number| Run {
+        prefix: format!("{ROOT}{:012}/CloudTrail/eu-west-1/", 100_000_000_000_u64 + number),
+        first: minute - 2_000_000,
+        every: 1,
+        keys,
+    });
+    let fake = runtime.block_on(FakeS3::start(runs.collect(), Duration::from_millis(20), |_| None));
+    let here = reading(&fake.endpoint(), "type = \"s3\"\nbucket = \"trail\"", STDOUT);
+    let began = SystemTime::now();
+    let mut running = here.start_unread(&["run"]);
+    assert_eq!(running.first_byte(), b'{');
+    let waited = began.elapsed().unwrap();
+    eprintln!(
+        "first of {} keys after {waited:?}, {} folders and {} pages listed",
+        keys * 50,
+        fake.count(Kind::Folders),
+        fake.count(Kind::List)
+    );
+    assert!(waited < Duration::from_secs(20), "{}", running.said());
+}
