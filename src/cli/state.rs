@@ -1,5 +1,6 @@
 //! `state`: what is remembered from run to run.
 
+mod bucket;
 mod change;
 mod cursor;
 
@@ -128,7 +129,9 @@ fn list(data_dir: &Path, around: &Surroundings) -> anyhow::Result<String> {
     let store = Store::read_only(data_dir, &around.clock)?;
     let mut cursors: BTreeMap<(String, String), Cursor> = BTreeMap::new();
     let mut others = Vec::new();
-    for space in store.spaces()? {
+    let spaces = store.spaces()?;
+    let buckets = bucket::read(&store, spaces.iter().cloned())?;
+    for space in spaces.into_iter().filter(|space| !bucket::is_ours(space)) {
         let names: Vec<&str> = space.strip_prefix(files::SPACES).unwrap_or_default().split('/').collect();
         match names[..] {
             [pipeline, source] => {
@@ -155,7 +158,13 @@ fn list(data_dir: &Path, around: &Surroundings) -> anyhow::Result<String> {
     // What was forgotten leaves an empty space behind.
     cursors.retain(|_, cursor| cursor.files + cursor.lent > 0);
     others.retain(|(_, entries)| *entries > 0);
-    Ok(table(&cursors, &others))
+    let of_buckets = bucket::table(&buckets, around.clock.now());
+    let of_files = table(&cursors, &others);
+    Ok(match (cursors.is_empty() && others.is_empty(), buckets.is_empty()) {
+        (true, false) => of_buckets,
+        (false, false) => format!("{of_files}\n{of_buckets}"),
+        _ => of_files,
+    })
 }
 
 fn table(cursors: &BTreeMap<(String, String), Cursor>, others: &[(String, u64)]) -> String {

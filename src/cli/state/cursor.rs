@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
+use super::bucket;
 use crate::cli::Surroundings;
 use crate::cli::text::{bytes, count};
 use crate::clock::Timestamp;
@@ -85,7 +86,14 @@ pub(super) fn show(
     }
     let mut out = format!("pipeline  {}\nsource    {}\n", escaped(&name.pipeline), escaped(&name.source));
     let mut lines = String::new();
-    for (space, number) in &spaces {
+    let now = around.clock.now();
+    for ((_, _, range), partitions) in bucket::read(&store, spaces.iter().map(|(space, _)| space.clone()))? {
+        if !range.is_empty() {
+            let _ = writeln!(out, "range     {}", escaped(&range));
+        }
+        out.push_str(&bucket::lines(&partitions, now));
+    }
+    for (space, number) in spaces.iter().filter(|(space, _)| !bucket::is_ours(space)) {
         let is_files = space.starts_with(files::SPACES);
         match name.split(space) {
             Some((_, "")) if is_files => {
@@ -114,7 +122,7 @@ pub(super) fn show(
             _ => _ = writeln!(out, "{}: {} entries", escaped(space), count(*number)),
         }
     }
-    Ok(if entries { lines } else { out })
+    Ok(if entries && !lines.is_empty() { lines } else { out })
 }
 
 #[cfg(test)]
