@@ -1,4 +1,4 @@
-# The image of Trailship: one static binary and a directory it may write to.
+# The image of Trailship: one static binary, the certificates TLS is checked with, and a directory it may write to.
 #
 #   docker build --build-arg COMMIT="$(git rev-parse --short HEAD)" --tag trailship .
 #   docker run --rm trailship demo
@@ -17,9 +17,10 @@ COPY . .
 # With the target named, build scripts and procedural macros are built as usual and only the program is static.
 RUN TRAILSHIP_COMMIT="$COMMIT" RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --release --locked --bin trailship --target "$(rustc --print host-tuple)" \
- && mkdir -p /image/root /image/data/trailship \
+ && mkdir -p /image/root/etc/ssl/certs /image/data/trailship \
  && mkdir -m 1777 /image/root/tmp \
  && chmod 0700 /image/data/trailship \
+ && cp /etc/ssl/certs/ca-certificates.crt /image/root/etc/ssl/certs/ \
  && cp "target/$(rustc --print host-tuple)/release/trailship" /image/root/
 
 FROM scratch
