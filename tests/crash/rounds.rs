@@ -45,6 +45,9 @@ fn nothing_is_lost_or_made_up_whenever_it_is_killed() {
     let mut site = Site::new();
     for round in 0..rounds {
         let _told = Told { round };
+        if round > 0 && round % 100 == 0 {
+            eprintln!("{round} rounds in {:.0?}", began.elapsed());
+        }
         let mut chance = Chance::seed_from_u64(seed.wrapping_add(round));
         if round % ON_ONE_TREE == 0 {
             (copies, told) = (copies + site.oracle.copies.0, told + site.oracle.copies.1);
@@ -53,15 +56,17 @@ fn nothing_is_lost_or_made_up_whenever_it_is_killed() {
         let many = 1 + below(&mut chance, 30);
         site.arrive(&mut chance, many);
         let follows = below(&mut chance, 3) == 0;
+        let started = Instant::now();
         let mut running = site.here.start(if follows { &["run"] } else { &["run", "--once"] });
-        let (first, second) = (between(&mut chance, takes), between(&mut chance, takes));
-        std::thread::sleep(first.min(second));
+        let moment = between(&mut chance, takes);
+        let before = between(&mut chance, moment);
+        std::thread::sleep(before);
         if below(&mut chance, 2) == 0 {
             site.complete();
         }
         let few = below(&mut chance, 4);
         site.arrive(&mut chance, few);
-        std::thread::sleep(first.abs_diff(second));
+        std::thread::sleep(moment.saturating_sub(started.elapsed()));
         if !running.has_ended() {
             in_time += 1;
             running.signal(Signal::SIGKILL);
@@ -72,10 +77,10 @@ fn nothing_is_lost_or_made_up_whenever_it_is_killed() {
             continue;
         }
         site.complete();
-        let began = Instant::now();
+        let ends = Instant::now();
         let ran = site.here.once();
         // Not what one slow moment of the machine says.
-        takes = (takes * 3 + began.elapsed()) / 4;
+        takes = (takes * 3 + ends.elapsed()) / 4;
         site.oracle.ran(&ran);
         site.oracle.check(&site.here, &ran);
     }
