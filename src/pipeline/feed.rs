@@ -20,8 +20,8 @@ use crate::telemetry::trouble::Trouble;
 use crate::transform::Transform as _;
 
 /// Deliveries on loan from one source, at most. They hold no memory before a worker begins them; this only bounds the
-/// list.
-const MOST_ON_LOAN: usize = 1024;
+/// list. Enough that workers have small files to read while those before are made durable, settled, and the next noted.
+const MOST_ON_LOAN: usize = 2048;
 /// How long ends of loans are gathered before the source commits them together.
 const GATHER: Duration = Duration::from_millis(50);
 /// First pause after a source's error; doubles up to [`LONGEST_PAUSE`].
