@@ -18,7 +18,7 @@ pub(super) struct Gap {
     /// Whether it is the record's tail.
     pub(super) tail: bool,
     /// The path that is kept of the last leaf's.
-    base: PathId,
+    pub(super) base: PathId,
     /// What comes after it.
     steps: Vec<Step>,
     /// Brackets outside keys, offsets from the gap's start.

@@ -418,7 +418,12 @@ impl Scanner {
             let learned = self.shapes.learn(hash, state, &edge, way);
             return (self.shapes.placed(learned, target, path), path);
         }
-        let (path, _) = gap.place(&mut self.paths, buffer, false);
+        // Behind a key that never comes again stand keys that do: their paths are entered, so that one such key does not
+        // make strangers of all its neighbours.
+        let returns = state.is_none()
+            && text.len() < LEARNED
+            && self.shapes.met(self.shapes.hash(self.paths.print(gap.base), text));
+        let (path, _) = gap.place(&mut self.paths, buffer, returns);
         (self.shapes.keep(&Edge { path, text, marks, has_newline, escaped_key }), path)
     }
 }
