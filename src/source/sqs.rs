@@ -251,6 +251,8 @@ impl Source for Sqs {
     }
 
     async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
+        let Some(open) = self.open.get() else { return Ok(()) };
+        let ending = open.queue.ending.lock().await;
         let mut over = Vec::new();
         for settled in settled {
             let Some(mut found) = lock(&self.shared.lent).remove(&settled.id) else { continue };
@@ -271,17 +273,18 @@ impl Source for Sqs {
             }
         }
         self.returned.notify_one();
-        if let (Some(open), false) = (self.open.get(), over.is_empty()) {
-            // What cannot be deleted now comes again after its lease, and is deleted then; its outcomes are remembered.
-            let (queue, over) = (open.queue.clone(), over);
-            queue.end(over).await;
+        // What cannot be deleted now comes again after its lease, and is deleted then; its outcomes are remembered.
+        if !over.is_empty() {
+            open.queue.end(over).await;
         }
+        drop(ending);
         Ok(())
     }
 
     async fn close(&self) {
         if let Some(open) = self.open.get() {
             open.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+            let _ending = open.queue.ending.lock().await;
             let held = lock(&self.shared.leases).all();
             open.queue.end(held).await;
         }

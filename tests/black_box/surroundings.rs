@@ -122,7 +122,11 @@ fn an_output_folder_that_is_removed_is_made_again() {
     assert!(here.ids("out").contains(&"2".to_owned()), "{}", ran.said);
     assert!(ran.said.contains("removed"), "{}", ran.said);
     ran.books();
-    assert_eq!(here.once().books().read, 0);
+    // What was not yet durable when the folder went was not acknowledged: it comes again.
+    match here.once().books().read {
+        0 => {}
+        again => assert!(again == 1 && here.ids("out").contains(&"1".to_owned()), "{again}"),
+    }
 }
 
 #[test]

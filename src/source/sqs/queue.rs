@@ -54,6 +54,8 @@ pub(super) struct Queue {
     room: Semaphore,
     told: AtomicBool,
     pub(super) left: AtomicU64,
+    /// Held from when a message is taken off the list of ours until the queue knows: whoever closes waits for it.
+    pub(super) ending: tokio::sync::Mutex<()>,
 }
 
 impl Queue {
@@ -92,6 +94,7 @@ impl Queue {
             room: Semaphore::new(MOST),
             told: AtomicBool::new(false),
             left: AtomicU64::new(0),
+            ending: tokio::sync::Mutex::default(),
         })
     }
 
