@@ -330,8 +330,7 @@ impl SourceConfig {
 
     /// Returns whether an event time long ago is a wrong one: not in files, nor in what is asked for by its date.
     pub fn is_live(&self) -> bool {
-        let since = |config: &source::s3::Config| matches!(config.since.value(), Since::Ago(_));
-        matches!(self, Self::Sqs(_)) || matches!(self, Self::S3(config) if since(config))
+        matches!(self, Self::Sqs(_)) || matches!(self, Self::S3(config) if config.is_live())
     }
 }
 

@@ -211,6 +211,21 @@ fn deep_nesting_is_refused_or_read_without_harm() {
     }
 }
 
+#[test]
+fn what_is_asked_for_by_its_date_may_be_old() {
+    for (source, is_live) in [
+        ("type = \"files\"\npath = \"x\"", false),
+        ("type = \"s3\"\nbucket = \"b\"", true),
+        ("type = \"s3\"\nbucket = \"b\"\nsince = \"30 d\"", true),
+        ("type = \"s3\"\nbucket = \"b\"\nsince = \"500 d\"", false),
+        ("type = \"s3\"\nbucket = \"b\"\nsince = \"beginning\"", false),
+        ("type = \"s3\"\nbucket = \"b\"\nsince = \"30 d\"\nuntil = \"1 d\"", false),
+    ] {
+        let resolved = read(&format!("[sources.a]\n{source}\n")).unwrap();
+        assert_eq!(resolved.sources[0].config.is_live(), is_live, "{source}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(

@@ -132,6 +132,14 @@ pub fn range(config: &Config) -> Option<String> {
     config.until.as_ref().map(|until| format!("{}..{}", config.since.value(), until.value()))
 }
 
+impl Config {
+    /// Whether only what is new is read: neither a range of time nor more of the past than event times are believed.
+    pub(crate) fn is_live(&self) -> bool {
+        let young = |age: Duration| age <= Duration::from_secs(400 * 86_400);
+        self.until.is_none() && matches!(self.since.value(), Since::Ago(age) if young(age.get()))
+    }
+}
+
 fn since() -> At<Since> {
     Since::Ago(crate::config::Duration::minutes(60)).into()
 }
