@@ -71,7 +71,13 @@ fn read_aloud(text: &str, values: &Values<'_>) -> (String, bool, bool) {
         ("{day}", at("%d")),
     ] {
         let is_used = whole.contains(name);
-        invalid |= is_used && value == INVALID;
+        // Whoever is called so is no invalid value.
+        let is_name = match name {
+            "{region}" => values.region == Some(INVALID.as_bytes()),
+            "{environment}" => values.environment == Some(INVALID),
+            _ => false,
+        };
+        invalid |= is_used && value == INVALID && !is_name;
         out_of_range |= is_used && value == OUT_OF_RANGE && !matches!(name, "{region}" | "{environment}");
         whole = whole.replace(name, &value);
     }
