@@ -392,6 +392,8 @@ impl Source for S3 {
                     let desk = lock(&self.shared.desk);
                     return match &desk.trouble {
                         Some(trouble) if desk.given_up => Err(SourceError::Stop(trouble.clone())),
+                        // A run that goes on must not end as if all were done.
+                        _ if !self.once => Err(SourceError::Stop("listing the bucket has ended".to_owned())),
                         _ => Ok(None),
                     };
                 }

@@ -296,6 +296,8 @@ impl Poller {
             && let Err(message) = self.shared.ledger.commit(ops).await
         {
             tracing::error!("{message}: nothing more is listed");
+            let mut desk = lock(&self.shared.desk);
+            (desk.trouble, desk.given_up) = (Some(message), true);
             return false;
         }
         for Listed { key, size, tag } in news.objects {
