@@ -40,15 +40,18 @@ pub fn config(data: &[u8]) {
             check(problems, &text);
         }
     }
-    // Inside a text of several lines a line's end is part of the text; a lone carriage return is no line's end.
+    // Inside a text of several lines a line's end is part of the text; a lone carriage return is no line's end. What
+    // TOML's own reader says of a text that is none may name what follows the line.
     if !text.contains('\r') && !text.contains("\"\"\"") && !text.contains("'''") {
         let other = read_str("config.toml", &text.replace('\n', "\r\n"), &around);
         let said = |problems: &Problems| {
             problems.list().iter().map(|problem| problem.message.clone()).collect::<Vec<_>>()
         };
+        let toml = toml::from_str::<toml::Table>(&text).is_ok();
         match (&read, &other) {
             (Ok(read), Ok(other)) => assert_eq!(read.to_string(), other.to_string()),
-            (Err(read), Err(other)) => assert_eq!(said(read), said(other)),
+            (Err(read), Err(other)) if toml => assert_eq!(said(read), said(other)),
+            (Err(_), Err(_)) => {}
             _ => panic!("the ends of lines make a difference"),
         }
     }
