@@ -17,6 +17,7 @@
 //! rotate_age = "15 min"
 //! ```
 
+mod direct;
 mod disk;
 mod journal;
 mod name;

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+
+use super::direct::{Direct, Growing};
 
 /// What the sink asks of a file system; a test puts a failing one in its place. Paths are relative, made of plain names.
 pub(super) trait Disk: Send + 'static {
@@ -47,6 +49,7 @@ pub(super) struct Root {
     root: PathBuf,
     /// Folders in which folders were made whose names are not yet durable.
     grown: BTreeSet<String>,
+    direct: Direct,
 }
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -54,7 +57,7 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLO
 impl Root {
     /// Everything goes below this folder, which is made when it is first needed. The folder itself may be reached by links.
     pub(super) fn new(root: &Path) -> Root {
-        Root { root: root.to_path_buf(), grown: BTreeSet::new() }
+        Root { root: root.to_path_buf(), grown: BTreeSet::new(), direct: Direct::default() }
     }
 
     /// Opens the folder a path is in, name by name, so that no link is followed and none can be slipped in between.
@@ -116,48 +119,49 @@ fn make_root(root: &Path) -> io::Result<()> {
 }
 
 impl Disk for Root {
-    type File = File;
+    type File = Growing;
 
-    fn create(&mut self, path: &str) -> io::Result<File> {
+    fn create(&mut self, path: &str) -> io::Result<Growing> {
         let (folder, name) = self.folder(path, true)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR)?;
         rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
-        Ok(file.into())
+        Ok(File::from(file).into())
     }
 
-    fn open(&mut self, path: &str) -> io::Result<File> {
+    fn open(&mut self, path: &str) -> io::Result<Growing> {
         let (folder, name) = self.folder(path, false)?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        Ok(rustix::fs::openat(&folder, name, flags, Mode::empty())?.into())
+        Ok(File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?).into())
     }
 
-    fn write(&mut self, file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
-        file.write_all_at(bytes, at)
+    fn write(&mut self, file: &mut Growing, at: u64, bytes: &[u8]) -> io::Result<()> {
+        file.write(&mut self.direct, at, bytes)
     }
 
-    fn cut(&mut self, file: &mut File, length: u64) -> io::Result<()> {
-        file.set_len(length)
+    fn cut(&mut self, file: &mut Growing, length: u64) -> io::Result<()> {
+        file.cut(length)
     }
 
-    fn sync(&mut self, file: &mut File) -> io::Result<()> {
+    fn sync(&mut self, file: &mut Growing) -> io::Result<()> {
+        let file = file.whole()?;
         file.sync_data()?;
         // Nobody reads it again here: its pages are left to others, and the next writes find them warm.
-        let _ = rustix::fs::fadvise(&*file, 0, None, Advice::DontNeed);
+        let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
         Ok(())
     }
 
-    fn length(&mut self, file: &mut File) -> io::Result<u64> {
-        Ok(file.metadata()?.len())
+    fn length(&mut self, file: &mut Growing) -> io::Result<u64> {
+        Ok(file.whole()?.metadata()?.len())
     }
 
-    fn is_at(&mut self, path: &str, file: &mut File) -> io::Result<bool> {
+    fn is_at(&mut self, path: &str, file: &mut Growing) -> io::Result<bool> {
         let there = match self.folder(path, false) {
             Ok((folder, name)) => rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW),
             Err(error) if gone(&error) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let here = rustix::fs::fstat(&*file)?;
+        let here = rustix::fs::fstat(file.file())?;
         match there {
             Ok(there) => Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)),
             Err(Errno::NOENT) => Ok(false),
