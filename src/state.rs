@@ -83,6 +83,9 @@ pub trait Keep: Send + Sync {
     /// Nothing was changed: another epoch has begun, a `CompareAndSwap` found another value, or the place cannot be
     /// written.
     fn commit(&self, epoch: u64, ops: &[Op]) -> Result<(), StateError>;
+
+    /// Leaves the place in good order; nothing is read or written any more.
+    fn close(&self);
 }
 
 /// Why state could not be opened, read or written.
@@ -137,6 +140,9 @@ pub enum StateError {
     /// It was opened only for reading.
     #[error("state: it is open only for reading")]
     ReadOnly,
+    /// The run is over.
+    #[error("state: it is closed, the run is over")]
+    Closed,
 }
 
 /// The state of one `data_dir`, held by one process at a time. Shared by threads; every call blocks for disk.
@@ -242,6 +248,12 @@ impl Store {
     /// The number of this opening, larger than that of every one before it; 0 where it is open only for reading.
     pub fn epoch(&self) -> u64 {
         self.epoch.unwrap_or(0)
+    }
+
+    /// Leaves the state as after every orderly end, also while some thread still holds the store: else whoever opens it
+    /// next repairs it first.
+    pub fn close(&self) {
+        self.keep.close();
     }
 
     /// The clock that state is dated by.

@@ -432,6 +432,8 @@ impl Engine {
         report.unsettled = self.feeds.iter().flat_map(|feed| feed.source().unsettled()).collect();
         report.pipelines =
             self.pipelines.iter().map(|pipeline| (pipeline.name.to_string(), pipeline.totals())).collect();
+        // A transaction that has begun still ends well.
+        let _ = tokio::task::spawn_blocking(move || self.store.close()).await;
         report
     }
 }

@@ -1,6 +1,7 @@
 //! State in one file: an embedded database, written by one process and read by any.
 
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use redb::{
     Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
@@ -23,11 +24,12 @@ const EPOCH: &[u8] = b"epoch";
 enum Opened {
     Writing(Database),
     Reading(ReadOnlyDatabase),
+    Closed,
 }
 
 /// The database.
 pub(super) struct Embedded {
-    opened: Opened,
+    opened: RwLock<Opened>,
     path: PathBuf,
 }
 
@@ -44,6 +46,10 @@ fn builder() -> Builder {
 }
 
 impl Embedded {
+    fn new(opened: Opened, path: &Path) -> Embedded {
+        Embedded { opened: RwLock::new(opened), path: path.to_path_buf() }
+    }
+
     /// Opens the file for writing, making it where it is missing; after a crash it is repaired.
     pub(super) fn open(path: &Path) -> Result<Embedded, StateError> {
         if !path.exists() {
@@ -52,16 +58,14 @@ impl Embedded {
         let file = folder::private(path)?;
         let backend = redb::backends::FileBackend::new(file).map_err(failed(path))?;
         let database = builder().create_with_backend(backend).map_err(failed(path))?;
-        Ok(Embedded { opened: Opened::Writing(database), path: path.to_path_buf() })
+        Ok(Embedded::new(Opened::Writing(database), path))
     }
 
     /// Opens the file for reading, also while another process writes it. `None`: a crash left it so that it must be
     /// opened for writing once.
     pub(super) fn read_only(path: &Path) -> Result<Option<Embedded>, StateError> {
         match builder().open_read_only(path) {
-            Ok(database) => {
-                Ok(Some(Embedded { opened: Opened::Reading(database), path: path.to_path_buf() }))
-            }
+            Ok(database) => Ok(Some(Embedded::new(Opened::Reading(database), path))),
             Err(redb::DatabaseError::RepairAborted) => Ok(None),
             Err(error) => Err(failed(path)(error)),
         }
@@ -74,21 +78,23 @@ impl Embedded {
         builder.set_cache_size(CACHE);
         let database =
             builder.create_with_backend(redb::backends::InMemoryBackend::new()).map_err(failed(&path))?;
-        Ok(Embedded { opened: Opened::Writing(database), path })
+        Ok(Embedded::new(Opened::Writing(database), &path))
     }
 
     fn read(&self) -> Result<ReadTransaction, StateError> {
-        match &self.opened {
+        match &*self.opened.read().unwrap_or_else(PoisonError::into_inner) {
             Opened::Writing(database) => database.begin_read(),
             Opened::Reading(database) => database.begin_read(),
+            Opened::Closed => return Err(StateError::Closed),
         }
         .map_err(failed(&self.path))
     }
 
     fn write(&self) -> Result<WriteTransaction, StateError> {
-        match &self.opened {
+        match &*self.opened.read().unwrap_or_else(PoisonError::into_inner) {
             Opened::Writing(database) => database.begin_write().map_err(failed(&self.path)),
             Opened::Reading(_) => Err(StateError::ReadOnly),
+            Opened::Closed => Err(StateError::Closed),
         }
     }
 }
@@ -147,6 +153,10 @@ fn space_of(op: &Op) -> &str {
 }
 
 impl Keep for Embedded {
+    fn close(&self) {
+        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Opened::Closed;
+    }
+
     fn get(&self, space: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         let table = match self.read()?.open_table(table(space)) {
             Ok(table) => table,

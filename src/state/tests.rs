@@ -163,3 +163,23 @@ fn a_file_that_is_no_state_is_refused_with_its_name() {
     let refused = Store::open(folder.path(), &clock()).unwrap_err().to_string();
     assert!(refused.contains("state.redb"), "{refused}");
 }
+
+#[test]
+fn a_closed_state_needs_no_repair_also_while_it_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Store::open(folder.path(), &clock()).unwrap();
+    held.commit(&[put("a", "k", "1")]).unwrap();
+    let file = folder.path().join(embedded::FILE);
+    let copy = folder.path().join("copy");
+    let needs_repair = || {
+        std::fs::copy(&file, &copy).unwrap();
+        embedded::Embedded::read_only(&copy).unwrap().is_none()
+    };
+    assert!(needs_repair());
+    held.close();
+    assert!(!needs_repair());
+    assert!(matches!(held.commit(&[put("a", "k", "2")]), Err(StateError::Closed)));
+    assert!(matches!(held.get("a", b"k"), Err(StateError::Closed)));
+    let read = Store::read_only(folder.path(), &clock()).unwrap();
+    assert_eq!(text(&read, "a", "k").unwrap(), "1");
+}
