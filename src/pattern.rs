@@ -38,8 +38,8 @@ pub mod compile;
 pub mod family;
 #[doc(hidden)]
 pub mod fuzz;
+mod gate;
 mod json;
-mod memo;
 mod number;
 mod operator;
 mod parse;

@@ -141,7 +141,7 @@ impl Fast {
             if plan.mode == Mode::Unknown {
                 let before =
                     position.checked_sub(1).and_then(|at| leaves.get(at)).map(|leaf| (leaf.edge, within));
-                plan = self.plan(shape, record, before, leaf.edge)?;
+                plan = self.plan(shape, record, before, leaf.edge, Some(position))?;
             }
             if plan.mode == Mode::Slow || !self.is_new_name(plan.name) {
                 return Err(Turn::Slow);
@@ -186,7 +186,7 @@ impl Fast {
         let tail = record.index.tail();
         let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
         if plan.mode == Mode::Unknown {
-            plan = self.plan(shape, record, leaves.last().map(|leaf| (leaf.edge, within)), tail)?;
+            plan = self.plan(shape, record, leaves.last().map(|leaf| (leaf.edge, within)), tail, None)?;
         }
         page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
         if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(page) }
@@ -244,8 +244,8 @@ impl Fast {
         plan.filter(|plan| plan.stays_within()).copied().unwrap_or_default()
     }
 
-    /// Makes the plan of an edge and keeps it where the edge is kept. `before`: the edge of the leaf before, and what
-    /// that leaf is written within.
+    /// Makes the plan of an edge and keeps it where the edge is kept, and means the same wherever it stands. `before`: the
+    /// edge of the leaf before, and what that leaf is written within. `position`: of the leaf it leads to.
     #[inline(never)]
     fn plan(
         &mut self,
@@ -253,6 +253,7 @@ impl Fast {
         record: &Record<'_>,
         before: Option<(EdgeId, Within)>,
         to: EdgeId,
+        position: Option<usize>,
     ) -> Result<Plan, Turn> {
         let alike = self.alike(record, to);
         if alike.mode != Mode::Unknown {
@@ -264,22 +265,24 @@ impl Fast {
         let mut text = std::mem::take(&mut self.text);
         text.truncate(self.kept);
         let start = text.len();
-        let mut plan = self.made(shape, record, before, to, &mut text);
+        let mut plan = self.made(shape, record, before, to, position, &mut text);
         match (u32::try_from(start), u16::try_from(text.len() - start)) {
             (Ok(start), Ok(len)) => (plan.start, plan.len) = (start, len),
             _ => plan.mode = Mode::Slow,
         }
         self.text = text;
         let home = if plan.stays_within() { record.index.like(to).unwrap_or(to) } else { to };
+        let paths = record.index.paths();
+        let far = paths.is_far(record.index.edge(to).path);
         match plan.name as usize {
-            _ if PathId(plan.name).is_temporary() => {
+            _ if PathId(plan.name).is_temporary() || paths.is_far(PathId(plan.name)) => {
                 self.met_once = true;
                 plan.name = NO_NAME;
             }
             name if name >= self.stamps.len() => self.stamps.resize(name + 1, 0),
             _ => {}
         }
-        if home.is_temporary() {
+        if home.is_temporary() || (far && !plan.stays_within()) {
             return Ok(plan);
         }
         self.kept = self.text.len();
@@ -299,6 +302,7 @@ impl Fast {
         record: &Record<'_>,
         before: Option<(EdgeId, Within)>,
         to: EdgeId,
+        position: Option<usize>,
         text: &mut Vec<u8>,
     ) -> Plan {
         let (start, paths, edge) = (text.len(), record.index.paths(), record.index.edge(to));
@@ -331,7 +335,8 @@ impl Fast {
             return Plan { mode: Mode::Field, ..Plan::default() };
         }
         text.extend_from_slice(if before.is_some() { b",\"" } else { b"{\"" });
-        let after = place(shape, paths, edge.path, text);
+        let steps = position.map(|position| record.index.steps(position)).unwrap_or_default();
+        let after = place(shape, paths, edge.path, &steps, text);
         text.extend_from_slice(b"\":");
         let mut mode = if after.containers.is_plain() && !self.compact { Mode::Field } else { Mode::Look };
         if after.within.depth > 0 {

@@ -1,18 +1,12 @@
 //! Many patterns compiled into one set, matched against a scanned record without looking anything up by name.
 //!
-//! A pattern is looked at only where it may match: the exact strings of its most selective field are the keys of a
-//! table, one lookup a record finds the candidates of all patterns together. Patterns without such a field are always
-//! candidates. A candidate is judged field by field in three values: no, yes, and *tied* (only members of array
-//! elements match, which must agree with other fields about the element). Only the last needs a search (`ties`).
+//! A pattern is looked at only where it may match (`gate`). A candidate is judged field by field in three values: no,
+//! yes, and *tied* (only members of array elements match, which must agree with other fields about the element). Only
+//! the last needs a search (`ties`).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use foldhash::{HashMap, HashMapExt, HashSet};
-
-use super::memo::{Memo, Reads, Said};
-use super::value::Matcher;
-use super::wanted::{Content, Wanted};
-use super::{Field, Node, Pattern, path_order, ties};
+use super::gate::{self, Gates};
+use super::wanted::Wanted;
+use super::{Node, Pattern, path_order, ties};
 use crate::record::{SlotId, Slots};
 
 /// What a pattern reads a record through: the leaves at the paths it asked for, edits and additions included.
@@ -25,6 +19,11 @@ pub trait Leaves {
 
     /// The JSON text of a leaf's value, a string with its quotes and escapes.
     fn text(&self, leaf: Self::Leaf) -> &[u8];
+
+    /// Whether a string may have escapes; `false` saves looking for them.
+    fn may_escape(&self, _leaf: Self::Leaf) -> bool {
+        true
+    }
 
     /// Whether the leaf stands inside an element (an object or an array) of an array. A plain element does not.
     fn is_tied(&self, leaf: Self::Leaf) -> bool;
@@ -46,34 +45,16 @@ pub struct Tie {
 #[derive(Debug, Default)]
 pub struct MatchScratch {
     matched: Vec<u64>,
-    judged: Vec<u64>,
-    pub(super) text: Vec<u8>,
-    key: Vec<u8>,
-    /// By number of the set.
-    memos: Vec<Memo>,
+    candidates: Vec<u64>,
+    text: Vec<u8>,
 }
 
 /// Compiled patterns, numbered in the order they were given.
 #[derive(Debug)]
 pub struct PatternSet {
     programs: Box<[Program]>,
-    tables: Box<[Table]>,
-    always: Box<[u32]>,
-    /// What the always-candidates and the tables read.
-    reads: Reads,
-    /// Names the set among those of the process: each thread remembers what it said.
-    number: usize,
+    gates: Gates,
 }
-
-/// Which patterns can match where a slot holds a certain string.
-#[derive(Debug)]
-struct Table {
-    slot: SlotId,
-    candidates: HashMap<Box<[u8]>, Box<[u32]>>,
-}
-
-/// The candidates of a table that is being filled.
-type Growing = HashMap<Box<[u8]>, Vec<u32>>;
 
 /// One compiled pattern.
 #[derive(Debug)]
@@ -98,6 +79,8 @@ pub(super) enum Step {
 pub(super) struct Place {
     pub(super) slot: SlotId,
     pub(super) wanted: Wanted,
+    /// See [`cost`].
+    cost: u32,
     /// The alternatives it stands in, from outermost: number of the `$or`, position of the alternative.
     pub(super) inside: Box<[(usize, usize)]>,
 }
@@ -114,41 +97,8 @@ pub(super) enum Verdict {
 impl PatternSet {
     /// Compiles patterns, asking for the paths they need.
     pub fn compile(patterns: &[&Pattern], slots: &mut Slots) -> PatternSet {
-        let programs: Box<[Program]> = patterns.iter().map(|pattern| Program::new(pattern, slots)).collect();
-        let diversity = Diversity::of(patterns);
-        let mut tables: Vec<(SlotId, Growing)> = Vec::new();
-        let mut always = Vec::new();
-        for (number, pattern) in (0u32..).zip(patterns) {
-            let Some(keys) = diversity.keys(&pattern.root) else {
-                always.push(number);
-                continue;
-            };
-            for (path, text) in keys.found {
-                let slot = slots.want(path);
-                let at = tables.iter().position(|(known, _)| *known == slot).unwrap_or_else(|| {
-                    tables.push((slot, HashMap::new()));
-                    tables.len() - 1
-                });
-                let candidates = tables[at].1.entry(text.as_bytes().into()).or_default();
-                if candidates.last() != Some(&number) {
-                    candidates.push(number);
-                }
-            }
-        }
-        let table = |(slot, candidates): (SlotId, Growing)| Table {
-            slot,
-            candidates: candidates.into_iter().map(|(text, numbers)| (text, numbers.into())).collect(),
-        };
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let fields = |program: &Program| program.fields.iter().map(|place| place.slot).collect::<Vec<_>>();
-        let all = programs.iter().flat_map(fields).collect();
-        let first = always.iter().flat_map(|&number: &u32| fields(&programs[number as usize]));
-        let first = first.chain(tables.iter().map(|(slot, _)| *slot)).collect();
-        // One bit for each pattern is remembered.
-        let reads = if programs.len() <= 64 { Reads::new(all, first) } else { Reads::default() };
-        let tables = tables.into_iter().map(table).collect();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        PatternSet { programs, tables, always: always.into(), reads, number }
+        let programs = patterns.iter().map(|pattern| Program::new(pattern, slots)).collect();
+        PatternSet { programs, gates: Gates::new(patterns, slots) }
     }
 
     /// How many patterns there are.
@@ -163,140 +113,47 @@ impl PatternSet {
 
     /// Which patterns match: bit `n % 64` of word `n / 64` is set where pattern `n` does.
     pub fn matches<'s, L: Leaves>(&self, record: &L, scratch: &'s mut MatchScratch) -> &'s [u64] {
-        let words = self.programs.len().div_ceil(64);
-        scratch.matched.clear();
-        scratch.matched.resize(words, 0);
-        if let Some(said) = self.said(record, scratch) {
-            scratch.matched[0] = said.matched;
-            if said.ask {
-                self.ask(record, scratch, |matched, number| {
-                    matched[0] |= 1 << number;
-                    true
-                });
-            }
-            return &scratch.matched;
-        }
-        self.visit(record, scratch, |matched, number| {
-            matched[number as usize / 64] |= 1 << (number % 64);
+        let MatchScratch { matched, candidates, text } = scratch;
+        matched.clear();
+        matched.resize(self.programs.len().div_ceil(64), 0);
+        self.visit(record, candidates, text, |number| {
+            gate::set(matched, number);
             true
         });
-        &scratch.matched
+        matched
     }
 
     /// Whether any pattern matches.
     pub fn any<L: Leaves>(&self, record: &L, scratch: &mut MatchScratch) -> bool {
         let mut any = false;
-        if let Some(said) = self.said(record, scratch) {
-            any = said.matched != 0;
-            if said.ask && !any {
-                self.ask(record, scratch, |_, _| {
-                    any = true;
-                    false
-                });
-            }
-            return any;
-        }
-        self.visit(record, scratch, |_, _| {
+        self.visit(record, &mut scratch.candidates, &mut scratch.text, |_| {
             any = true;
             false
         });
         any
     }
 
-    /// What the always-candidates say, and whether the tables know any candidate; remembered.
-    fn said<L: Leaves>(&self, record: &L, scratch: &mut MatchScratch) -> Option<Said> {
-        let mut key = std::mem::take(&mut scratch.key);
-        let said = self.reads.key(record, &mut key).then(|| {
-            if scratch.memos.len() <= self.number {
-                scratch.memos.resize_with(self.number + 1, Memo::default);
-            }
-            scratch.memos[self.number].get(&key).unwrap_or_else(|| {
-                let mut said = Said { matched: 0, ask: false };
-                let mut judge = |number: u32, text: &mut Vec<u8>| {
-                    said.matched |= u64::from(self.programs[number as usize].holds(record, text)) << number;
-                };
-                if self.reads.complete() {
-                    (0_u32..).zip(&self.programs).for_each(|(number, _)| judge(number, &mut scratch.text));
-                } else {
-                    self.always.iter().for_each(|&number| judge(number, &mut scratch.text));
-                    for table in &self.tables {
-                        record.each(table.slot, |leaf| {
-                            if let Content::Text(text) = Content::of(record.text(leaf), &mut scratch.text) {
-                                said.ask |= table.candidates.contains_key(text);
-                            }
-                            !said.ask
-                        });
-                    }
-                }
-                scratch.memos[self.number].keep(&key, said);
-                said
-            })
-        });
-        scratch.key = key;
-        said
-    }
-
-    /// Judges every candidate once; `found` says whether to go on.
+    /// Judges every candidate; `found` says whether to go on.
     fn visit<L: Leaves>(
         &self,
         record: &L,
-        scratch: &mut MatchScratch,
-        mut found: impl FnMut(&mut [u64], u32) -> bool,
+        candidates: &mut Vec<u64>,
+        text: &mut Vec<u8>,
+        mut found: impl FnMut(u32) -> bool,
     ) {
-        if !self.ask(record, scratch, &mut found) {
-            return;
-        }
-        for &number in &self.always {
-            if self.programs[number as usize].holds(record, &mut scratch.text)
-                && !found(&mut scratch.matched, number)
-            {
-                return;
+        self.gates.ask(record, text, candidates);
+        for (first, &word) in (0u32..).step_by(64).zip(&*candidates) {
+            let mut word = word;
+            while word != 0 {
+                let number = first + word.trailing_zeros();
+                word &= word - 1;
+                let holds =
+                    self.programs.get(number as usize).is_some_and(|program| program.holds(record, text));
+                if holds && !found(number) {
+                    return;
+                }
             }
         }
-    }
-
-    /// Judges the candidates the tables know; `false`: `found` has said to stop.
-    fn ask<L: Leaves>(
-        &self,
-        record: &L,
-        scratch: &mut MatchScratch,
-        mut found: impl FnMut(&mut [u64], u32) -> bool,
-    ) -> bool {
-        // A pattern may be a candidate by several keys: remember who was judged.
-        let mut begun = false;
-        for table in &self.tables {
-            let mut stop = false;
-            record.each(table.slot, |leaf| {
-                let Content::Text(text) = Content::of(record.text(leaf), &mut scratch.text) else {
-                    return true;
-                };
-                let Some(candidates) = table.candidates.get(text) else { return true };
-                if !begun {
-                    scratch.judged.clear();
-                    scratch.judged.resize(self.programs.len().div_ceil(64), 0);
-                    begun = true;
-                }
-                for &number in candidates {
-                    let judged = &mut scratch.judged[number as usize / 64];
-                    let bit = 1u64 << (number % 64);
-                    if *judged & bit != 0 {
-                        continue;
-                    }
-                    *judged |= bit;
-                    if self.programs[number as usize].holds(record, &mut scratch.text)
-                        && !found(&mut scratch.matched, number)
-                    {
-                        stop = true;
-                        return false;
-                    }
-                }
-                true
-            });
-            if stop {
-                return false;
-            }
-        }
-        true
     }
 }
 
@@ -363,7 +220,7 @@ impl Place {
         let mut verdict = Verdict::No;
         let (mut loose, mut present) = (false, false);
         record.each(self.slot, |leaf| {
-            let holds = self.wanted.holds(record.text(leaf), scratch);
+            let holds = self.wanted.holds(record.text(leaf), record.may_escape(leaf), scratch);
             if holds || absent {
                 let tied = record.is_tied(leaf);
                 present = true;
@@ -407,8 +264,10 @@ impl Builder<'_> {
             }
             Node::Field(field) => {
                 let slot = self.slots.want(&field.path);
-                let place =
-                    Place { slot, wanted: Wanted::new(&field.values), inside: self.inside.as_slice().into() };
+                let wanted = Wanted::new(&field.values);
+                let looked_at = is_usual(&field.path) || wanted.absent;
+                let cost = if looked_at { 8 + wanted.cost() } else { 1 };
+                let place = Place { slot, wanted, cost, inside: self.inside.as_slice().into() };
                 self.found.push((field.path.clone(), place));
                 Step::Field(self.found.len() - 1)
             }
@@ -423,6 +282,21 @@ fn renumber(step: &mut Step, rank: &[usize]) {
     }
 }
 
+/// What it costs to hear a no, roughly: most fields are not there at all.
+fn cost(step: &Step, fields: &[Place]) -> u32 {
+    match step {
+        Step::Field(number) => fields.get(*number).map_or(0, |place| place.cost),
+        Step::Any { parts, .. } => parts.iter().map(|part| cost(part, fields)).sum(),
+        Step::All(parts) => parts.iter().map(|part| cost(part, fields)).min().unwrap_or(0),
+    }
+}
+
+/// Whether nearly every record has this field.
+fn is_usual(path: &str) -> bool {
+    const OTHERS: [&str; 5] = ["awsRegion", "sourceIPAddress", "userAgent", "readOnly", "managementEvent"];
+    path.starts_with("event") || path.starts_with("userIdentity.") || OTHERS.contains(&path)
+}
+
 fn cheapest_first(step: &mut Step, fields: &[Place]) {
     match step {
         Step::Field(_) => {}
@@ -430,71 +304,7 @@ fn cheapest_first(step: &mut Step, fields: &[Place]) {
         Step::Any { parts, .. } => parts.iter_mut().for_each(|part| cheapest_first(part, fields)),
         Step::All(parts) => {
             parts.iter_mut().for_each(|part| cheapest_first(part, fields));
-            parts.sort_by_key(|part| match part {
-                Step::Field(number) => fields[*number].wanted.cost(),
-                _ => u32::MAX,
-            });
+            parts.sort_by_key(|part| cost(part, fields));
         }
     }
-}
-
-/// How many different strings the patterns together want at each path: the more, the more a value there tells.
-struct Diversity<'a>(HashMap<&'a str, HashSet<&'a str>>);
-
-/// Strings of which one is there wherever a part of a pattern holds.
-struct Keys<'a> {
-    found: Vec<(&'a str, &'a str)>,
-    /// The least diversity among their paths.
-    diversity: usize,
-}
-
-impl<'a> Diversity<'a> {
-    fn of(patterns: &[&'a Pattern]) -> Diversity<'a> {
-        fn walk<'a>(node: &'a Node, found: &mut HashMap<&'a str, HashSet<&'a str>>) {
-            match node {
-                Node::All(parts) | Node::Any(parts) => parts.iter().for_each(|part| walk(part, found)),
-                Node::Field(field) => {
-                    if let Some(texts) = exact(field) {
-                        found.entry(&field.path).or_default().extend(texts);
-                    }
-                }
-            }
-        }
-        let mut found = HashMap::new();
-        patterns.iter().for_each(|pattern| walk(&pattern.root, &mut found));
-        Diversity(found)
-    }
-
-    fn keys(&self, node: &'a Node) -> Option<Keys<'a>> {
-        match node {
-            Node::Field(field) => Some(Keys {
-                found: exact(field)?.into_iter().map(|text| (field.path.as_str(), text)).collect(),
-                diversity: self.0.get(field.path.as_str()).map_or(0, HashSet::len),
-            }),
-            // `eventName` breaks ties, then fewer strings.
-            Node::All(parts) => parts.iter().filter_map(|part| self.keys(part)).max_by_key(|keys| {
-                let named = keys.found.iter().all(|(path, _)| *path == "eventName");
-                (keys.diversity, named, usize::MAX - keys.found.len())
-            }),
-            Node::Any(parts) => {
-                let parts: Option<Vec<Keys<'a>>> = parts.iter().map(|part| self.keys(part)).collect();
-                let parts = parts?;
-                Some(Keys {
-                    diversity: parts.iter().map(|keys| keys.diversity).min().unwrap_or(0),
-                    found: parts.into_iter().flat_map(|keys| keys.found).collect(),
-                })
-            }
-        }
-    }
-}
-
-/// The strings of a field that wants nothing but strings.
-fn exact(field: &Field) -> Option<Vec<&str>> {
-    fn text(matcher: &Matcher) -> Option<&str> {
-        match matcher {
-            Matcher::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-    field.values.iter().map(text).collect()
 }

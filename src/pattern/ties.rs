@@ -76,7 +76,7 @@ impl Options {
     fn of<L: Leaves>(place: &Place, record: &L, scratch: &mut Vec<u8>) -> Options {
         let mut options = Options { absent: place.wanted.absent, ..Options::default() };
         record.each(place.slot, |leaf| {
-            let holds = place.wanted.holds(record.text(leaf), scratch);
+            let holds = place.wanted.holds(record.text(leaf), record.may_escape(leaf), scratch);
             if holds || options.absent {
                 let mut ties = Vec::new();
                 record.ties(leaf, &mut ties);

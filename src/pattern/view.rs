@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 
 use super::compile::{Leaves, Tie};
 use crate::record::overlay::{Overlay, Parent};
-use crate::record::{EdgeId, Kind, PathId, Record, Scanner, Segment, SlotId};
+use crate::record::{Kind, PathId, Record, Scanner, Segment, SlotId};
 
 /// The fields of one record.
 ///
@@ -24,8 +24,8 @@ pub struct View<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
     text: &'a [u8],
-    /// `None`: it was added.
-    edge: Option<EdgeId>,
+    /// Which of the record's leaves; `None`: it was added.
+    position: Option<u32>,
 }
 
 impl<'a> View<'a> {
@@ -55,7 +55,7 @@ impl<'a> View<'a> {
             let Some(below) = below else { continue };
             for leaf in &fragment.leaves {
                 let text: &'a [u8] = &leaf.value;
-                if is(&leaf.keys, below) && scalar(text) && !visit(Found { text, edge: None }) {
+                if is(&leaf.keys, below) && scalar(text) && !visit(Found { text, position: None }) {
                     return;
                 }
             }
@@ -63,7 +63,8 @@ impl<'a> View<'a> {
     }
 
     fn path(&self, leaf: Found<'a>) -> PathId {
-        leaf.edge.map_or(PathId::ROOT, |edge| self.index.edge(edge).path)
+        let leaf = leaf.position.and_then(|position| self.index.leaves().get(position as usize));
+        leaf.map_or(PathId::ROOT, |leaf| self.index.path(*leaf))
     }
 }
 
@@ -99,7 +100,7 @@ impl<'a> Leaves for View<'a> {
                     text = &overlay.replaced[at].1;
                 }
             }
-            if scalar(text) && !visit(Found { text, edge: Some(leaf.edge) }) {
+            if scalar(text) && !visit(Found { text, position: Some(position) }) {
                 return;
             }
         }
@@ -112,6 +113,11 @@ impl<'a> Leaves for View<'a> {
 
     fn text(&self, leaf: Found<'a>) -> &[u8] {
         leaf.text
+    }
+
+    fn may_escape(&self, leaf: Found<'a>) -> bool {
+        let edited = || self.overlay.is_some_and(|overlay| !overlay.leaves_untouched());
+        self.index.escaped() || leaf.position.is_none() || edited()
     }
 
     fn is_tied(&self, leaf: Found<'a>) -> bool {
@@ -129,7 +135,8 @@ impl<'a> Leaves for View<'a> {
     fn ties(&self, leaf: Found<'a>, ties: &mut Vec<Tie>) {
         // An array is named by a hash of the steps that lead to it: path ids may be two for one path.
         let mut hasher = FixedState::default().build_hasher();
-        let mut segments = self.index.paths().segments(self.path(leaf)).peekable();
+        let steps = leaf.position.map(|position| self.index.steps(position as usize)).unwrap_or_default();
+        let mut segments = steps.into_iter().peekable();
         while let Some(segment) = segments.next() {
             if let Segment::Index(index) = segment
                 && segments.peek().is_some()

@@ -20,9 +20,11 @@ pub(super) enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// Reads a leaf's JSON text; `scratch` takes a string that has escapes.
-    pub(super) fn of(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Content<'a> {
+    /// Reads a leaf's JSON text; `scratch` takes a string that has escapes, where there may be `escapes`.
+    #[inline]
+    pub(super) fn of(raw: &'a [u8], escapes: bool, scratch: &'a mut Vec<u8>) -> Content<'a> {
         match raw {
+            [b'"', inner @ .., b'"'] if !escapes => Content::Text(inner),
             [b'"', inner @ .., b'"'] => match memchr(b'\\', inner) {
                 None => Content::Text(inner),
                 Some(first) => {
@@ -164,9 +166,9 @@ impl Wanted {
         u32::try_from(self.others.len()).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
     }
 
-    /// Whether a leaf's JSON text is what is wanted.
-    pub(super) fn holds(&self, raw: &[u8], scratch: &mut Vec<u8>) -> bool {
-        self.exists || self.admits(Content::of(raw, scratch))
+    /// Whether a leaf's JSON text is what is wanted; `escapes`: there may be some in it.
+    pub(super) fn holds(&self, raw: &[u8], escapes: bool, scratch: &mut Vec<u8>) -> bool {
+        self.exists || self.admits(Content::of(raw, escapes, scratch))
     }
 
     fn admits(&self, content: Content<'_>) -> bool {
@@ -298,7 +300,9 @@ mod tests {
             (r#""\ud83d\u0041""#, "\u{fffd}A"),
         ] {
             let mut scratch = Vec::new();
-            let Content::Text(text) = Content::of(raw.as_bytes(), &mut scratch) else { panic!("{raw}") };
+            let Content::Text(text) = Content::of(raw.as_bytes(), true, &mut scratch) else {
+                panic!("{raw}")
+            };
             assert_eq!(String::from_utf8_lossy(text), expected, "{raw}");
         }
     }

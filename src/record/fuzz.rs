@@ -131,7 +131,7 @@ pub(super) fn compare(scanner: &mut Scanner, text: &[u8]) -> (Scan, Vec<PlainLea
         let (start, end) = (leaf.start as usize, leaf.end as usize);
         assert_eq!((start, end), (plain.start, plain.end), "{}", text.escape_ascii());
         assert_eq!(edge.text, &text[at..start], "the gaps and the leaves are the whole text");
-        assert_eq!(steps(scanner, edge.path), plain.path);
+        assert_eq!(steps(scanner, index), plain.path);
         check_edge(edge);
         if let Some(slot) = scanner.paths().slot(edge.path) {
             assert!(scanner.hits(slot).any(|hit| hit as usize == index));
@@ -147,12 +147,12 @@ pub(super) fn compare(scanner: &mut Scanner, text: &[u8]) -> (Scan, Vec<PlainLea
     (found, leaves)
 }
 
-fn steps(scanner: &Scanner, path: PathId) -> Vec<PlainStep> {
+fn steps(scanner: &Scanner, position: usize) -> Vec<PlainStep> {
     let step = |segment: Segment<'_>| match segment {
         Segment::Key(key) => PlainStep::Key(key.to_vec()),
         Segment::Index(index) => PlainStep::Index(index),
     };
-    scanner.paths().segments(path).map(step).collect()
+    scanner.steps(position).into_iter().map(step).collect()
 }
 
 /// Slots hold exactly the leaves whose path says so.

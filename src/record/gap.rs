@@ -67,6 +67,11 @@ impl Gap {
         Ok(())
     }
 
+    /// Whether it leads into another element of an array.
+    pub(super) fn steps_into_an_element(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Index(_)))
+    }
+
     /// Enters the path it leads to, and its twin: the same but for high indices. Without `learn` only known twins are found.
     pub(super) fn place(&self, paths: &mut Paths, buffer: &[u8], learn: bool) -> (PathId, Option<PathId>) {
         if self.tail {

@@ -199,7 +199,14 @@ fn named(text: &[u8], escaped: bool, names: &[(&str, EventKind)]) -> EventKind {
 /// Whether a string's text, escapes undone where there may be some, is this name, whatever the case.
 #[inline]
 pub(super) fn is(text: &[u8], escaped: bool, name: &str) -> bool {
-    text.eq_ignore_ascii_case(name.as_bytes()) || (escaped && unescape(text).eq_ignore_ascii_case(name))
+    text.eq_ignore_ascii_case(name.as_bytes())
+        || (escaped && has_escapes(text) && unescape(text).eq_ignore_ascii_case(name))
+}
+
+/// Whether there is anything to undo: nearly never, also in a record that has escapes elsewhere.
+#[inline]
+pub(super) fn has_escapes(text: &[u8]) -> bool {
+    text.contains(&b'\\')
 }
 
 /// The last leaf of a slot, if it is a string that is not empty: the text between its quotes.
@@ -212,7 +219,7 @@ pub(super) fn string(scanner: &Scanner, buffer: &[u8], slot: SlotId) -> Option<S
 fn record_id(event: &[u8], account: &[u8], escaped: bool) -> RecordId {
     let mut text = [0; 128];
     let len = event.len() + 1 + account.len();
-    if escaped || len > text.len() {
+    if len > text.len() || (escaped && (has_escapes(event) || has_escapes(account))) {
         return RecordId(xxh3_128(format!("{}/{}", unescape(event), unescape(account)).as_bytes()));
     }
     let (head, rest) = text.split_at_mut(event.len());

@@ -156,8 +156,8 @@ impl Paths {
         }
     }
 
-    /// Whether an index of [`FAR`] or more is on the way.
-    pub(super) fn far(&self, path: PathId) -> bool {
+    /// Whether an array index of 32 or more is on the way: in a lasting path all of them stand as 32.
+    pub fn is_far(&self, path: PathId) -> bool {
         self.row(path).far
     }
 
@@ -261,6 +261,29 @@ impl Paths {
             _ => None,
         };
         self.descend(base, target, self.row(base).depth, next)
+    }
+
+    /// The deepest of an array's element and what it stands in that is also above a lasting path, but for high indices.
+    pub(super) fn above_both(&self, element: PathId, path: PathId) -> PathId {
+        let mut above = element;
+        while above != PathId::ROOT && !self.twin(above).is_some_and(|twin| self.is_above(twin, path)) {
+            above = self.parent(above);
+        }
+        above
+    }
+
+    fn is_above(&self, above: PathId, path: PathId) -> bool {
+        let (depth, mut at) = (self.depth(above), path);
+        while self.depth(at) > depth {
+            at = self.parent(at);
+        }
+        at == above
+    }
+
+    /// A lasting path with its true indices, of which `element` has the high ones.
+    pub(super) fn exact(&mut self, element: PathId, path: PathId) -> PathId {
+        let base = self.above_both(element, path);
+        if base.is_temporary() { self.descend(base, path, self.row(base).depth, None) } else { path }
     }
 
     /// The path below `base` that `target` is below a base `depth` deep; `next` is the index of the first step.

@@ -3,7 +3,7 @@
 //! Read from slots, before any transform. In doubt a record is protected. Signal families and the configuration's own
 //! patterns are added by whoever evaluates them; exceptions are taken out with [`Protection::without`].
 
-use super::identity::{EventKind, is, string};
+use super::identity::{EventKind, has_escapes, is, string};
 use super::{Identity, Kind, Leaf, Scanner, SlotId, Slots};
 
 /// Why a record is protected: a set of reasons; empty means it may be thinned.
@@ -214,7 +214,7 @@ fn service(text: &[u8], escaped: bool, prefix: &str) -> bool {
     let starts = |text: &[u8]| {
         text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     };
-    starts(text) || (escaped && starts(super::path::unescape(text).as_bytes()))
+    starts(text) || (escaped && has_escapes(text) && starts(super::path::unescape(text).as_bytes()))
 }
 
 /// Whether a leaf of the slot passes.

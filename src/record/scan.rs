@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::block::{BLOCK, Block, block, equal, special};
 use super::gap::Gap;
 use super::hits::SlotTable;
-use super::path::{PathId, Paths};
+use super::path::{PathId, Paths, Segment};
 use super::shape::{Edge, LEAD, NONE, Shapes, Way};
 use super::slots::SlotTree;
 use super::{EdgeId, Leaf, Slots, string};
@@ -63,13 +63,23 @@ pub struct Scanner {
     /// Whether a leaf is a container of more than its brackets.
     blanks: bool,
     escaped: bool,
+    elements: Vec<Element>,
+}
+
+/// An element of an array, from [`FAR`](super::path::FAR) on: what a leaf's learned edge does not tell.
+#[derive(Clone, Copy, Debug)]
+struct Element {
+    /// Its first leaf: it holds for all that follow, up to the next one.
+    leaf: u32,
+    /// Its path, with true indices.
+    path: PathId,
 }
 
 /// Why the fast road ended.
 enum Exit {
     /// The text after the last leaf is not in the chain.
     Unknown,
-    /// Into an array's far elements, or out of them.
+    /// Something else than a usual leaf is next, or was.
     Switch,
     /// The record is over.
     Tail {
@@ -102,6 +112,7 @@ impl Scanner {
             truncated: false,
             blanks: false,
             escaped: false,
+            elements: Vec::new(),
             slots,
             limits,
         }
@@ -119,11 +130,9 @@ impl Scanner {
         loop {
             let exit = if self.truncated {
                 Exit::Unknown
-            } else if self.paths.far(state.path) {
-                self.run::<true>(buffer, &mut state)
             } else {
                 match self.dash(buffer, &mut state) {
-                    Exit::Switch => self.run::<false>(buffer, &mut state),
+                    Exit::Switch => self.run(buffer, &mut state),
                     exit => exit,
                 }
             };
@@ -157,6 +166,8 @@ impl Scanner {
         self.truncated = false;
         self.blanks = false;
         self.escaped = false;
+        self.elements.clear();
+        self.elements.shrink_to(1024);
         if self.shapes.bytes() + self.paths.bytes() > self.limits.tables {
             self.shapes.halve(&mut self.paths, self.limits.tables / 2);
             self.generation += 1;
@@ -237,71 +248,95 @@ impl Scanner {
         exit
     }
 
-    /// The fast road: follows a learned edge. `FAR`: among the far elements of arrays, where a state stands for many
-    /// paths and the true one is kept beside it, it goes on until there is none.
+    /// The fast road: follows one learned edge, whatever it leads to.
     ///
     /// It stops a block before the buffer's end: the slow road goes on from there.
     #[inline(never)]
-    fn run<const FAR: bool>(&mut self, buffer: &[u8], state: &mut State) -> Exit {
-        let State { mut at, path: mut place } = *state;
-        let Some(mut path) = self.paths.twin(place) else { return Exit::Unknown };
-        let exit = 'leaf: loop {
-            let Some(text) = block(buffer, at) else { break Exit::Unknown };
-            let mut before = NONE;
-            let mut edge = self.shapes.head(path);
-            loop {
-                let Some(hot) = self.shapes.hot.get_mut(edge as usize) else { break 'leaf Exit::Unknown };
-                let next = hot.next;
-                let len = hot.len as usize;
-                if equal(text, &hot.text) & hot.mask == hot.mask
-                    && (len <= BLOCK || self.shapes.rows.starts(edge, buffer.get(at..).unwrap_or_default()))
-                {
-                    let (target, slot, odd) = (PathId(hot.target), hot.slot, hot.odd);
-                    let (pops, advance) = (hot.pops, hot.advance);
-                    hot.uses = hot.uses.wrapping_add(1);
-                    let start = at + len;
-                    if odd && target == PathId::ROOT {
+    fn run(&mut self, buffer: &[u8], state: &mut State) -> Exit {
+        let at = state.at;
+        let (Some(path), Some(text)) = (self.lasting(state.path), block(buffer, at)) else {
+            return Exit::Unknown;
+        };
+        let mut before = NONE;
+        let mut edge = self.shapes.head(path);
+        loop {
+            let Some(hot) = self.shapes.hot.get_mut(edge as usize) else { return Exit::Unknown };
+            let next = hot.next;
+            let len = hot.len as usize;
+            if equal(text, &hot.text) & hot.mask == hot.mask
+                && (len <= BLOCK || self.shapes.rows.starts(edge, buffer.get(at..).unwrap_or_default()))
+            {
+                let (target, slot, odd) = (PathId(hot.target), hot.slot, hot.odd);
+                let (pops, advance) = (hot.pops, hot.advance);
+                hot.uses = hot.uses.wrapping_add(1);
+                let start = at + len;
+                if odd && target == PathId::ROOT {
+                    if before != NONE {
+                        self.shapes.promote(path, before, edge);
+                    }
+                    return Exit::Tail { edge: EdgeId(edge), end: start };
+                }
+                let Some(first) = block(buffer, start) else { return Exit::Unknown };
+                let found = if first[0] == b'"' {
+                    self.string_end(buffer, start, first)
+                } else {
+                    self.other_end(buffer, start, target)
+                };
+                match found {
+                    Ok(end) => {
                         if before != NONE {
                             self.shapes.promote(path, before, edge);
                         }
-                        break 'leaf Exit::Tail { edge: EdgeId(edge), end: start };
-                    }
-                    let Some(first) = block(buffer, start) else { break 'leaf Exit::Unknown };
-                    let found = if first[0] == b'"' {
-                        self.string_end(buffer, start, first)
-                    } else {
-                        self.other_end(buffer, start, target)
-                    };
-                    match found {
-                        Ok(end) => {
-                            if before != NONE {
-                                self.shapes.promote(path, before, edge);
-                            }
-                            let mut id = EdgeId(edge);
-                            path = target;
-                            if FAR {
-                                place = self.paths.follow(place, target, pops, advance);
-                                id = self.shapes.placed(edge, target, place);
-                            } else {
-                                place = target;
-                            }
-                            self.push(id, start, end, slot);
-                            at = end;
-                            if !FAR || !odd || self.leaves.len() >= self.limits.leaves {
-                                break 'leaf Exit::Switch;
-                            }
-                            continue 'leaf;
+                        if odd {
+                            self.step(path, target, pops, advance);
                         }
-                        Err(None) => {}
-                        Err(Some(scan)) => break 'leaf Exit::Ended(scan),
+                        self.push(EdgeId(edge), start, end, slot);
+                        *state = State { at: end, path: target };
+                        return Exit::Switch;
                     }
+                    Err(None) => {}
+                    Err(Some(scan)) => return Exit::Ended(scan),
                 }
-                before = edge;
-                edge = next;
             }
-        };
-        *state = State { at, path: place };
-        exit
+            before = edge;
+            edge = next;
+        }
+    }
+
+    /// The state of a path; a temporary one's true indices are kept.
+    fn lasting(&mut self, path: PathId) -> Option<PathId> {
+        let twin = self.paths.twin(path)?;
+        if path.is_temporary() && self.paths.is_far(twin) {
+            self.enter(path);
+        }
+        Some(twin)
+    }
+
+    /// Goes to another of an array's far elements.
+    #[inline(never)]
+    fn step(&mut self, from: PathId, target: PathId, pops: u16, advance: bool) {
+        let from = self.exact(from);
+        let path = self.paths.follow(from, target, pops, advance);
+        self.enter(path);
+    }
+
+    /// Keeps the element that a path is in.
+    fn enter(&mut self, path: PathId) {
+        let mut element = path;
+        while matches!(self.paths.last(element), Some(Segment::Key(_))) {
+            element = self.paths.parent(element);
+        }
+        self.elements.push(Element { leaf: small(self.leaves.len()), path: element });
+    }
+
+    /// The path of the last leaf with its true indices.
+    fn exact(&mut self, path: PathId) -> PathId {
+        match self.elements.last() {
+            Some(element) if !path.is_temporary() && self.paths.is_far(path) => {
+                self.paths.exact(element.path, path)
+            }
+            _ => path,
+        }
     }
 
     /// Where the string ends that starts at `at`, with this block.
@@ -358,6 +393,7 @@ impl Scanner {
 
     fn parse_gap(&mut self, gap: &mut Gap, buffer: &[u8], state: &mut State) -> Exit {
         let room = self.truncated.then(|| self.limits.leaves.saturating_sub(self.leaves.len()).min(OPENED));
+        state.path = self.exact(state.path);
         if let Err(scan) = gap.read(&self.paths, state.path, buffer, state.at, self.limits.depth, room) {
             return Exit::Ended(scan);
         }
@@ -412,7 +448,7 @@ impl Scanner {
                 slot,
                 pops,
                 advance,
-                far: self.paths.far(target),
+                steps: self.paths.is_far(target) && gap.steps_into_an_element(),
                 deep: self.paths.depth(target) >= self.limits.depth,
             };
             let learned = self.shapes.learn(hash, state, &edge, way);

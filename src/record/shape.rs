@@ -44,7 +44,7 @@ pub(super) struct Hot {
     pub(super) pops: u16,
     /// Whether it goes from one element of an array to the next.
     pub(super) advance: bool,
-    /// Whether it is a tail, or leads to an array's far elements.
+    /// Whether it is a tail, or leads to another element among an array's far ones.
     pub(super) odd: bool,
     /// Whether an empty container there is one level too many.
     pub(super) deep: bool,
@@ -106,8 +106,8 @@ pub(super) struct Way {
     pub(super) pops: u16,
     /// See [`Hot::advance`].
     pub(super) advance: bool,
-    /// Whether the target is in an array's far elements.
-    pub(super) far: bool,
+    /// Whether it leads to another element among an array's far ones.
+    pub(super) steps: bool,
     /// See [`Hot::deep`].
     pub(super) deep: bool,
 }
@@ -214,7 +214,7 @@ impl Shapes {
                 continue;
             };
             let way =
-                Way { slot: hot.slot, pops: hot.pops, advance: hot.advance, far: hot.odd, deep: hot.deep };
+                Way { slot: hot.slot, pops: hot.pops, advance: hot.advance, steps: hot.odd, deep: hot.deep };
             let state = paths.again(&old_paths, PathId(row.link));
             let path = paths.again(&old_paths, row.path);
             let edge = Edge { path, ..old.rows.get(at) };
@@ -311,7 +311,7 @@ impl Shapes {
             uses: 0,
             pops: way.pops,
             advance: way.advance,
-            odd: way.far || edge.path == PathId::ROOT,
+            odd: way.steps || edge.path == PathId::ROOT,
             deep: way.deep,
         });
         self.by_hash.insert(hash, at);

@@ -90,14 +90,21 @@ impl Containers {
     }
 }
 
-/// Finds where a path's value goes, by the rules in their order, and appends the key it is written under.
-pub(super) fn place(shape: &Flatten, paths: &Paths, path: PathId, key: &mut Vec<u8>) -> Place {
-    let depth = paths.depth(path);
+/// Finds where a path's value goes, by the rules in their order, and appends the key it is written under. `steps` are the
+/// path's, with true indices.
+pub(super) fn place(
+    shape: &Flatten,
+    paths: &Paths,
+    path: PathId,
+    steps: &[Segment<'_>],
+    key: &mut Vec<u8>,
+) -> Place {
+    let depth = steps.len();
     let mut place =
         Place { within: Within::default(), name: path, containers: Containers::default(), slow: false };
     let start = key.len();
     let mut dotted = Vec::new();
-    let mut segments = paths.segments(path).peekable();
+    let mut segments = steps.iter().copied().peekable();
     let mut at = 0;
     while let Some(segment) = segments.next() {
         at += 1;

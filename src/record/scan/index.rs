@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Scanner;
 use crate::record::hits::Hits;
-use crate::record::path::{PathId, Paths};
+use crate::record::path::{PathId, Paths, Segment};
 use crate::record::shape::Edge;
 use crate::record::{EdgeId, Leaf, SlotId, Slots};
 
@@ -47,9 +47,31 @@ impl Scanner {
         self.shapes.like(id)
     }
 
-    /// The path of a leaf.
+    /// The path of a leaf. Array indices of 32 and more stand in it as 32: [`Scanner::steps`] tells the true ones.
     pub fn path(&self, leaf: Leaf) -> PathId {
         self.edge(leaf.edge).path
+    }
+
+    /// The steps to the leaf at this position, with true array indices.
+    pub fn steps(&self, position: usize) -> Vec<Segment<'_>> {
+        let Some(leaf) = self.leaves.get(position) else { return Vec::new() };
+        let path = self.path(*leaf);
+        let held = self.elements.partition_point(|element| element.leaf as usize <= position);
+        let element = held.checked_sub(1).and_then(|at| self.elements.get(at));
+        match element {
+            Some(element) if !path.is_temporary() && self.paths.is_far(path) => {
+                let above = self.paths.above_both(element.path, path);
+                let below = self.paths.segments(path).skip(self.paths.depth(above));
+                self.paths.segments(above).chain(below).collect()
+            }
+            _ => self.paths.segments(path).collect(),
+        }
+    }
+
+    /// Whether a leaf's path has array indices of 32 and more that do not stand in it.
+    pub fn is_far(&self, leaf: Leaf) -> bool {
+        let path = self.path(leaf);
+        !path.is_temporary() && self.paths.is_far(path)
     }
 
     /// The paths of all edges.
