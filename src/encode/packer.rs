@@ -284,9 +284,13 @@ impl Packer {
                 }
             }
             Due::Oldest => {
-                let oldest = open.by_partition.values_mut().filter(|chunks| !chunks.is_empty());
-                let oldest = oldest.min_by_key(|chunks| chunks.iter().map(|chunk| chunk.opened).min());
-                if let Some(chunks) = oldest
+                // Of those of one moment the first by name, so that a simulation can be repeated.
+                let first = |chunks: &Vec<Chunk>| chunks.iter().map(|chunk| chunk.opened).min();
+                let open = open.by_partition.iter_mut().filter(|(_, chunks)| !chunks.is_empty());
+                let oldest = open.min_by(|(one, some), (other, others)| {
+                    (first(some), &**one).cmp(&(first(others), &**other))
+                });
+                if let Some((_, chunks)) = oldest
                     && let Some(at) = (0..chunks.len()).min_by_key(|&at| chunks[at].opened)
                 {
                     due.push(chunks.swap_remove(at));
@@ -295,7 +299,7 @@ impl Packer {
         }
         open.chunks -= due.len();
         open.by_partition.retain(|_, chunks| !chunks.is_empty());
-        due.sort_by_key(|chunk| chunk.opened);
+        due.sort_by(|one, other| (one.opened, &*one.partition).cmp(&(other.opened, &*other.partition)));
         due
     }
 

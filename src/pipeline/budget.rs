@@ -67,7 +67,7 @@ struct Inner {
     whim: Mutex<Option<Whim>>,
 }
 
-/// Asked before memory is given (what for), and before a window is filled (`None`): whether to refuse, or to wait.
+/// Asked before memory is given (what for), and when a window was filled (`None`): whether to refuse, or to wait.
 #[cfg(test)]
 pub(super) struct Whim(pub(super) Box<dyn FnMut(Option<Kind>) -> bool + Send>);
 

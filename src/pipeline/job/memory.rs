@@ -16,10 +16,10 @@ impl Job {
         self.pipeline.account
     }
 
-    /// Bytes its window may hold now.
+    /// Bytes of text in its window.
     #[cfg(test)]
-    pub(in crate::pipeline) fn holds(&self) -> usize {
-        self.permit.as_ref().map_or(0, Permit::bytes) + self.growth.as_ref().map_or(0, Permit::bytes)
+    pub(in crate::pipeline) fn window_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Takes the memory for a window of so many bytes. `false`: it is not there.

@@ -24,9 +24,6 @@ impl Job {
             // What is kept for the next job may be what another waits for.
             hands.rest();
         }
-        if self.pipeline.budget.gives_way(None) {
-            return Err(Halt::NoMemory);
-        }
         let filled = self.decode.fill(&mut hands.tools, &mut self.stored.input(), &mut self.buffer);
         filled.map_err(|error| Halt::Fail(Note::Why(format!("reading it: {error}"))))?;
         if self.growing && self.decode.summary().incomplete {
@@ -34,6 +31,9 @@ impl Job {
         }
         self.in_window = true;
         self.now = self.pipeline.clock.now();
+        if self.pipeline.budget.gives_way(None) {
+            return Err(Halt::NoMemory);
+        }
         Ok(())
     }
 

@@ -28,6 +28,8 @@ const START: i64 = 1_800_000_000;
 const STUCK: Duration = Duration::from_secs(600);
 /// Virtual time that passes in one step, at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The same where time is measured: nobody may be kept waiting by the steps of time itself.
+const SHORT_PAUSE: Duration = Duration::from_millis(2);
 
 /// A worker: what its thread would have.
 struct Worker {
@@ -61,7 +63,6 @@ pub(super) struct World {
     chance: Chance,
     pace: Pace,
     gave_way: Arc<AtomicBool>,
-    resumed: Arc<AtomicBool>,
     _folder: tempfile::TempDir,
 }
 
@@ -87,7 +88,10 @@ impl World {
             }
             if !moved {
                 // To the next thing that happens, or one sleep of a worker.
-                let pause = Duration::from_millis(20).max(quiet / 8).min(LONGEST_PAUSE);
+                let pause = match self.pace {
+                    Pace::Drawn => Duration::from_millis(20).max(quiet / 8).min(LONGEST_PAUSE),
+                    Pace::Bytes(_) => SHORT_PAUSE,
+                };
                 let pause = self.next_free().map_or(pause, |free| free.min(pause));
                 tokio::time::sleep(pause).await;
                 self.send_old();
@@ -108,7 +112,6 @@ impl World {
         }
         let drawn = usize::try_from(self.chance.below(free.len() as u64)).unwrap();
         let worker = &mut self.workers[free[drawn]];
-        self.resumed.store(worker.held.is_some(), Ordering::SeqCst);
         let Some(begun) = worker.held.take().or_else(|| self.pool.begin()) else {
             self.pool.nothing_to_do(&mut worker.hands);
             return self.workers.iter().any(|worker| worker.held.is_some() && worker.until <= now);
@@ -117,7 +120,7 @@ impl World {
         let gave_way = self.gave_way.clone();
         worker.held = self.pool.step(begun, &mut worker.hands, || gave_way.load(Ordering::SeqCst));
         if let (Some(begun), Pace::Bytes(speed)) = (&worker.held, self.pace) {
-            let micros = begun.job.holds() as u64 * 1000 / speed;
+            let micros = begun.job.window_bytes() as u64 * 1000 / speed;
             worker.until = now + Duration::from_micros(micros.max(1));
         }
         true

@@ -180,8 +180,7 @@ impl World {
             }
         });
         let gave_way = Arc::new(AtomicBool::new(false));
-        let resumed = Arc::new(AtomicBool::new(false));
-        budget.follow(whim(pace, gave_way.clone(), resumed.clone(), Chance::new(chance.below(1 << 40))));
+        budget.follow(whim(pace, gave_way.clone(), Chance::new(chance.below(1 << 40))));
         let mut feeds = Vec::new();
         for ((lender, later), pipeline) in sources.iter().zip(&pipelines) {
             let feed = Feed::new("scripted".into(), lender.clone(), pipeline.clone(), pool.clone());
@@ -212,19 +211,18 @@ impl World {
             chance,
             pace,
             gave_way,
-            resumed,
             _folder: folder,
         }
     }
 }
 
-/// When a job gives way: by the draw, now and then wherever it takes memory; by pace, once before each window, when it
-/// has the memory and would be at work. `resumed`: it has given way here already.
-fn whim(pace: Pace, gave_way: Arc<AtomicBool>, resumed: Arc<AtomicBool>, mut chance: Chance) -> Whim {
+/// When a job gives way: by the draw, now and then wherever it takes memory; by pace, when it has filled a window and
+/// would be at work on it.
+fn whim(pace: Pace, gave_way: Arc<AtomicBool>, mut chance: Chance) -> Whim {
     Whim(Box::new(move |kind| {
         let yes = match pace {
             Pace::Drawn => chance.below(4) == 0,
-            Pace::Bytes(_) => kind.is_none() && !resumed.swap(false, Ordering::SeqCst),
+            Pace::Bytes(_) => kind.is_none(),
         };
         if yes {
             gave_way.store(true, Ordering::SeqCst);
