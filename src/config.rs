@@ -256,6 +256,18 @@ impl TransformConfig {
         }
     }
 
+    /// Returns its patterns.
+    fn matching(&self) -> Vec<&Match> {
+        match self {
+            Self::Environment(config) => config.rules.iter().map(|rule| &rule.r#match).collect(),
+            Self::Sample(config) => config.r#match.iter().collect(),
+            Self::Filter(config) => {
+                config.keep.iter().chain(&config.drop).flat_map(|patterns| patterns.iter()).collect()
+            }
+            Self::AccountTags(_) | Self::Signals(_) | Self::Redact(_) | Self::Flatten(_) => Vec::new(),
+        }
+    }
+
     /// Returns whether it is a shape: it changes only what is written.
     pub const fn is_shape(&self) -> bool {
         matches!(self, Self::Flatten(_))

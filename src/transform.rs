@@ -151,7 +151,8 @@ pub struct Building<'a> {
     pub redacts: bool,
 }
 
-/// One of the transforms there are. Adding one: its file, a variant here, an arm in each `match`.
+/// One of the transforms there are. Adding one: its file, a variant here, an arm in each `match`; the same for its settings in
+/// `TransformConfig`, and a row in the example of the manual.
 #[expect(clippy::large_enum_variant, reason = "a chain has a few of them, built once")]
 pub enum AnyTransform {
     /// `account_tags`

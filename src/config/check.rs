@@ -103,21 +103,9 @@ fn check_patterns(raw: &Raw, problems: &mut Vec<Problem>) {
             }
         }
     }
-    for transform in raw.transforms.iter().filter_map(|named| named.config.any()) {
-        match transform {
-            TransformConfig::Sample(config) => patterns.extend(&config.r#match),
-            TransformConfig::Filter(config) => {
-                patterns.extend(config.keep.iter().chain(&config.drop).flat_map(|patterns| patterns.iter()));
-            }
-            TransformConfig::Environment(config) => {
-                patterns.extend(config.rules.iter().map(|rule| &rule.r#match))
-            }
-            TransformConfig::AccountTags(_)
-            | TransformConfig::Signals(_)
-            | TransformConfig::Redact(_)
-            | TransformConfig::Flatten(_) => {}
-        }
-    }
+    patterns.extend(
+        raw.transforms.iter().filter_map(|named| named.config.any()).flat_map(|config| config.matching()),
+    );
     patterns.extend(raw.sinks.iter().filter_map(|named| named.config.any()?.matching()));
     patterns.into_iter().for_each(|pattern| check_pattern(pattern, problems));
 }
@@ -250,13 +238,10 @@ fn check_transforms(raw: &Raw, problems: &mut Vec<Problem>) {
                 )),
                 _ => {}
             },
-            Some(TransformConfig::Environment(config)) => {
-                if config.rules.is_empty() {
-                    let message = format!("environment `{name}` has no rules");
-                    let label =
-                        format!("add [[transforms.{name}.rules]] with set = \"…\" and match = {{ … }}");
-                    problems.push(Problem::error(config.rules.span(), message, label));
-                }
+            Some(TransformConfig::Environment(config)) if config.rules.is_empty() => {
+                let message = format!("environment `{name}` has no rules");
+                let label = format!("add [[transforms.{name}.rules]] with set = \"…\" and match = {{ … }}");
+                problems.push(Problem::error(config.rules.span(), message, label));
             }
             Some(TransformConfig::Signals(config)) => {
                 let names = config.only.iter().flatten().chain(&config.except);
@@ -266,19 +251,17 @@ fn check_transforms(raw: &Raw, problems: &mut Vec<Problem>) {
                     problems.push(Problem::error(except.span(), message, "keep one of them"));
                 }
             }
-            Some(TransformConfig::Redact(config)) => {
-                if config.remove.is_empty() && config.hash.is_empty() && !config.default {
-                    let message = format!("redact `{name}` redacts nothing");
-                    problems.push(Problem::warning(at, message, "add `remove` or `hash`, or remove it"));
-                }
+            Some(TransformConfig::Redact(config))
+                if config.remove.is_empty() && config.hash.is_empty() && !config.default =>
+            {
+                let message = format!("redact `{name}` redacts nothing");
+                problems.push(Problem::warning(at, message, "add `remove` or `hash`, or remove it"));
             }
-            Some(TransformConfig::Flatten(config)) => {
-                if config.separator.is_empty() {
-                    let message = "an empty `separator` makes one key of `a.bc` and `ab.c`";
-                    problems.push(Problem::error(config.separator.span(), message, "write \".\" or \"_\""));
-                }
+            Some(TransformConfig::Flatten(config)) if config.separator.is_empty() => {
+                let message = "an empty `separator` makes one key of `a.bc` and `ab.c`";
+                problems.push(Problem::error(config.separator.span(), message, "write \".\" or \"_\""));
             }
-            Some(TransformConfig::AccountTags(_) | TransformConfig::Sample(_)) | None => {}
+            _ => {}
         }
     }
 }

@@ -222,3 +222,63 @@ fn every_transform_keeps_the_contract() {
     let events: Vec<&str> = events.iter().map(String::as_str).collect();
     contract::transform(&all, &events).unwrap();
 }
+
+/// A name as Rust writes that of a variant: `AccountTags` of `account_tags`.
+fn variant(kind: &str) -> String {
+    kind.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
+
+/// Whether a line of the program names the transform.
+fn names(line: &str, kind: &str) -> bool {
+    let variant = variant(kind);
+    let as_variant = |before: &str| {
+        let wanted = format!("{before}{variant}");
+        line.match_indices(&wanted)
+            .any(|(at, found)| !line[at + found.len()..].starts_with(|next: char| next.is_alphanumeric()))
+    };
+    line.contains(&format!("\"{kind}\""))
+        || line.contains(&format!("mod {kind};"))
+        || line.trim_start().starts_with(&format!("{variant}({kind}::"))
+        || line.trim_start().starts_with(&format!("{variant}(transform::{kind}::"))
+        || ["Self::", "TransformConfig::", "AnyTransform::"].into_iter().any(as_variant)
+}
+
+/// What a transform needs beside its own file: what stands at the head of [`super::AnyTransform`] and in `config.rs`.
+#[test]
+fn a_transform_is_its_file_a_line_in_the_enums_and_an_arm_in_each_function() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let kinds = <crate::config::TransformConfig as crate::config::Kind>::TYPES;
+    let program = walkdir::WalkDir::new(root.join("src")).sort_by_file_name().into_iter().map(Result::unwrap);
+    let mut lists = Vec::new();
+    for file in program.filter(|file| file.path().extension().is_some_and(|ending| ending == "rs")) {
+        let path = file.path().strip_prefix(root).unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        if kinds.iter().all(|kind| text.lines().any(|line| names(line, kind))) {
+            lists.push(path.to_owned());
+        }
+    }
+    assert_eq!(lists, ["src/config/manual/example.rs", "src/config.rs", "src/transform.rs"]);
+
+    // One that needs nothing special.
+    let places = |path: &str| {
+        let text = std::fs::read_to_string(root.join(path)).unwrap();
+        let (mut place, mut places) = (String::new(), Vec::<String>::new());
+        for line in text.lines() {
+            let words: Vec<&str> =
+                line.split(|part: char| !(part.is_alphanumeric() || part == '_')).collect();
+            let begins = words.iter().position(|word| ["mod", "enum", "fn", "TYPES"].contains(word));
+            if let Some(at) = begins {
+                place = if words[at] == "TYPES" { "TYPES".to_owned() } else { words[at + 1].to_owned() };
+            }
+            if names(line, "signals") && places.last() != Some(&place) {
+                places.push(place.clone());
+            }
+        }
+        places
+    };
+    assert_eq!(
+        places("src/transform.rs"),
+        ["signals", "AnyTransform", "build", "kind", "apply", "explain", "settled", "reload", "tick"]
+    );
+    assert_eq!(places("src/config.rs"), ["TransformConfig", "TYPES", "read", "schema", "kind", "matching"]);
+}
