@@ -418,7 +418,15 @@ fn send(signal: &str, child: &Child) {
 fn a_second_signal_ends_at_once() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let here = tempfile::tempdir().unwrap();
-        tree(here.path(), &["--bytes", "3 MB"]);
+        // One object, and more of it than a pipe takes: when something came out, the rest is on its way. A tree may come
+        // to its first object only, and be done with that.
+        let record = |id| {
+            format!("{{\"eventVersion\":\"1.08\",\"eventID\":\"{id}\",\"more\":\"{}\"}}", "x".repeat(500))
+        };
+        let records: Vec<String> = (0..2000).map(record).collect();
+        fs::create_dir(here.path().join("trail")).unwrap();
+        let log_file = format!("{{\"Records\":[{}]}}", records.join(","));
+        fs::write(here.path().join("trail/a.json"), log_file).unwrap();
         fs::write(
             here.path().join("trailship.toml"),
             "data_dir = \"state\"\n[sources.trail]\ntype = \"files\"\npath = \"trail\"\n",
