@@ -109,6 +109,9 @@ pub(super) fn execute(
     let runtime = reactor()?;
     let _inside = runtime.enter();
     let engine = start(resolved, options)?;
+    // Whoever sees the socket may stop it.
+    let stop = Arc::new(watch::Sender::new(Stop::No));
+    let signals = signals::watch(stop.clone()).context("listening to signals")?;
     // Nobody asks a dry run.
     let control = options.dry.is_none().then(|| {
         let control = control::server::serve(&resolved.data_dir, engine.replays().clone());
@@ -119,8 +122,6 @@ pub(super) fn execute(
     let bar = bar_is_welcome(resolved, options.once, around)
         .then(|| Progress::new(what, None, &around.console, &around.clock));
     let ended = runtime.block_on(async {
-        let stop = Arc::new(watch::Sender::new(Stop::No));
-        let signals = signals::watch(stop.clone()).context("listening to signals")?;
         let service = Service::start(resolved, &watched, signals.reload.clone()).await?;
         let progress = bar.map(|progress| tokio::spawn(show(progress, pipelines)));
         let mut now = stop.subscribe();
