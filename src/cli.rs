@@ -159,6 +159,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
             return if error.use_stderr() { Outcome::Usage } else { Outcome::Done };
         }
     };
+    crate::state::quiet_damage();
     let clock = Clock::System;
     let console = Console::system();
     let format = match args.log.log_format {

@@ -123,6 +123,18 @@ pub enum StateError {
         /// What the database said.
         reason: String,
     },
+    /// The database is not whole.
+    #[error(
+        "state {} is damaged ({reason}): put a copy back, or move it away; without it everything that is still there is \
+         read anew, and what was shipped before comes twice",
+        .path.display()
+    )]
+    Damaged {
+        /// Its file.
+        path: PathBuf,
+        /// What the database said.
+        reason: String,
+    },
     /// A value was not what a `CompareAndSwap` expected; nothing was changed.
     #[error("state: a value in `{space}` has been changed by someone else")]
     Conflict {
@@ -153,6 +165,16 @@ pub struct Store {
     trouble: Trouble,
     /// Held as long as the store is.
     _lock: Option<std::fs::File>,
+}
+
+/// From now on panics of the database on a damaged file are told as errors only.
+pub fn quiet_damage() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !embedded::is_guarded() {
+            usual(panic);
+        }
+    }));
 }
 
 impl std::fmt::Debug for Store {

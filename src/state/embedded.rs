@@ -1,5 +1,7 @@
 //! State in one file: an embedded database, written by one process and read by any.
 
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -57,8 +59,10 @@ impl Embedded {
         }
         let file = folder::private(path)?;
         let backend = redb::backends::FileBackend::new(file).map_err(failed(path))?;
-        let database = builder().create_with_backend(backend).map_err(failed(path))?;
-        Ok(Embedded::new(Opened::Writing(database), path))
+        guarded(path, || {
+            let database = builder().create_with_backend(backend).map_err(failed(path))?;
+            Ok(Embedded::new(Opened::Writing(database), path))
+        })
     }
 
     /// Opens the file for reading, also while another process writes it. `None`: a crash left it so that it must be
@@ -111,8 +115,34 @@ fn make(path: &Path) -> Result<(), StateError> {
     std::fs::rename(&new, path).map_err(folder::system("giving its name to", path))
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread is one of the database's, which is told as an error.
+pub(super) fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+/// Does what reads the file. The database panics where a page is no page: that is damage, and told as such.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateError> {
+    let before = GUARDED.replace(true);
+    let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(before);
+    done.unwrap_or_else(|_| {
+        Err(StateError::Damaged { path: path.to_path_buf(), reason: "a page is none of its own".to_owned() })
+    })
+}
+
 fn failed<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> StateError {
-    |error| StateError::Database { path: path.to_path_buf(), reason: error.to_string() }
+    |error| {
+        let (path, reason) = (path.to_path_buf(), error.to_string());
+        // How every error of the database begins that says so.
+        if reason.starts_with("DB corrupted") {
+            return StateError::Damaged { path, reason };
+        }
+        StateError::Database { path, reason }
+    }
 }
 
 fn number(value: Option<&[u8]>) -> u64 {
@@ -158,75 +188,89 @@ impl Keep for Embedded {
     }
 
     fn get(&self, space: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        let table = match self.read()?.open_table(table(space)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(failed(&self.path)(error)),
-        };
-        let value = table.get(key).map_err(failed(&self.path))?;
-        Ok(value.map(|value| value.value().to_vec()))
+        guarded(&self.path, || {
+            let table = match self.read()?.open_table(table(space)) {
+                Ok(table) => table,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+                Err(error) => return Err(failed(&self.path)(error)),
+            };
+            let value = table.get(key).map_err(failed(&self.path))?;
+            Ok(value.map(|value| value.value().to_vec()))
+        })
     }
 
     fn scan(&self, space: &str, after: Option<&[u8]>, most: usize) -> Result<Pairs, StateError> {
-        use std::ops::Bound;
-        let table = match self.read()?.open_table(table(space)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Pairs::new()),
-            Err(error) => return Err(failed(&self.path)(error)),
-        };
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = table.range::<&[u8]>((from, Bound::Unbounded)).map_err(failed(&self.path))?;
-        range
-            .take(most)
-            .map(|pair| pair.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
-            .collect::<Result<_, _>>()
-            .map_err(failed(&self.path))
+        guarded(&self.path, || {
+            use std::ops::Bound;
+            let table = match self.read()?.open_table(table(space)) {
+                Ok(table) => table,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Pairs::new()),
+                Err(error) => return Err(failed(&self.path)(error)),
+            };
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let range = table.range::<&[u8]>((from, Bound::Unbounded)).map_err(failed(&self.path))?;
+            range
+                .take(most)
+                .map(|pair| pair.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
+                .collect::<Result<_, _>>()
+                .map_err(failed(&self.path))
+        })
     }
 
     fn spaces(&self) -> Result<Vec<String>, StateError> {
-        let transaction = self.read()?;
-        let tables = transaction.list_tables().map_err(failed(&self.path))?;
-        let mut names: Vec<String> =
-            tables.map(|table| table.name().to_owned()).filter(|name| name != OWN.name()).collect();
-        names.sort();
-        Ok(names)
+        guarded(&self.path, || {
+            let transaction = self.read()?;
+            let tables = transaction.list_tables().map_err(failed(&self.path))?;
+            let mut names: Vec<String> =
+                tables.map(|table| table.name().to_owned()).filter(|name| name != OWN.name()).collect();
+            names.sort();
+            Ok(names)
+        })
     }
 
     fn begin(&self) -> Result<u64, StateError> {
-        let transaction = self.write()?;
-        let epoch = {
-            let mut own = transaction.open_table(OWN).map_err(failed(&self.path))?;
-            let before =
-                own.get(EPOCH).map_err(failed(&self.path))?.map_or(0, |value| number(Some(value.value())));
-            let epoch = before.saturating_add(1);
-            own.insert(EPOCH, epoch.to_be_bytes().as_slice()).map_err(failed(&self.path))?;
-            epoch
-        };
-        transaction.commit().map_err(failed(&self.path))?;
-        Ok(epoch)
+        guarded(&self.path, || {
+            let transaction = self.write()?;
+            let epoch = {
+                let mut own = transaction.open_table(OWN).map_err(failed(&self.path))?;
+                let before = own
+                    .get(EPOCH)
+                    .map_err(failed(&self.path))?
+                    .map_or(0, |value| number(Some(value.value())));
+                let epoch = before.saturating_add(1);
+                own.insert(EPOCH, epoch.to_be_bytes().as_slice()).map_err(failed(&self.path))?;
+                epoch
+            };
+            transaction.commit().map_err(failed(&self.path))?;
+            Ok(epoch)
+        })
     }
 
     fn commit(&self, epoch: u64, ops: &[Op]) -> Result<(), StateError> {
-        // A transaction that is dropped before its commit changes nothing.
-        let transaction = self.write()?;
-        {
-            let own = transaction.open_table(OWN).map_err(failed(&self.path))?;
-            let now =
-                own.get(EPOCH).map_err(failed(&self.path))?.map_or(0, |value| number(Some(value.value())));
-            if now != epoch {
-                return Err(StateError::Fenced { ours: epoch, now });
+        guarded(&self.path, || {
+            // A transaction that is dropped before its commit changes nothing.
+            let transaction = self.write()?;
+            {
+                let own = transaction.open_table(OWN).map_err(failed(&self.path))?;
+                let now = own
+                    .get(EPOCH)
+                    .map_err(failed(&self.path))?
+                    .map_or(0, |value| number(Some(value.value())));
+                if now != epoch {
+                    return Err(StateError::Fenced { ours: epoch, now });
+                }
             }
-        }
-        for run in ops.chunk_by(|one, next| space_of(one) == space_of(next)) {
-            let Some(first) = run.first() else { continue };
-            let mut table = transaction.open_table(table(space_of(first))).map_err(failed(&self.path))?;
-            for op in run {
-                apply(&mut table, op).map_err(failed(&self.path))??;
+            for run in ops.chunk_by(|one, next| space_of(one) == space_of(next)) {
+                let Some(first) = run.first() else { continue };
+                let mut table = transaction.open_table(table(space_of(first))).map_err(failed(&self.path))?;
+                for op in run {
+                    apply(&mut table, op).map_err(failed(&self.path))??;
+                }
             }
-        }
-        failpoint::here!("state.before_commit");
-        transaction.commit().map_err(failed(&self.path))?;
-        failpoint::here!("state.committed");
-        Ok(())
+            failpoint::here!("state.before_commit");
+            transaction.commit().map_err(failed(&self.path))?;
+            failpoint::here!("state.committed");
+            Ok(())
+        })
     }
 }

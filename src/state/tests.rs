@@ -183,3 +183,43 @@ fn a_closed_state_needs_no_repair_also_while_it_is_held() {
     let read = Store::read_only(folder.path(), &clock()).unwrap();
     assert_eq!(text(&read, "a", "k").unwrap(), "1");
 }
+
+#[test]
+fn a_damaged_file_is_told_as_such_wherever_it_is_damaged() {
+    quiet_damage();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &clock()).unwrap();
+    for group in 0..8 {
+        let put = |number| put(["a", "b"][group % 2], &format!("{group}-{number}"), &"value".repeat(20));
+        store.commit(&(0..40).map(put).collect::<Vec<_>>()).unwrap();
+    }
+    drop(store);
+    let file = folder.path().join(embedded::FILE);
+    let whole = std::fs::read(&file).unwrap();
+    let goes_through = || -> Result<(), StateError> {
+        let store = Store::open(folder.path(), &clock())?;
+        store.commit(&[put("a", "k", "1"), put("c", "k", "1")])?;
+        for space in store.spaces()? {
+            store.each(&space, |_, _| {})?;
+        }
+        Ok(())
+    };
+    let mut told = 0;
+    for page in 0..whole.len() / 4096 {
+        for fill in [0, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[page * 4096..(page + 1) * 4096].fill(fill);
+            std::fs::write(&file, bytes).unwrap();
+            // A page that is not in use may be anything.
+            if let Err(error) = goes_through() {
+                assert!(error.to_string().contains("state.redb"), "{error}");
+                told += u32::from(matches!(error, StateError::Damaged { .. }));
+            }
+        }
+    }
+    assert!(told > 4, "{told} times");
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    assert!(matches!(goes_through(), Err(StateError::Damaged { .. })));
+    std::fs::write(&file, whole).unwrap();
+    goes_through().unwrap();
+}
