@@ -2,8 +2,8 @@
 //!
 //! Permits are taken in one order, body → window → growth → payload, and a holder waits only for a later kind; a payload
 //! waits for nothing but its sink; nobody who holds some waits for more of the same kind. Each pipeline has a reserve of
-//! each kind, and borrows beyond it up to its part of what nobody has reserved; one whose sink is retrying, or gives no
-//! answer, borrows nothing more. What one pipeline holds is never what another waits for. So nothing can deadlock, and a
+//! each kind, and borrows beyond it up to its part of what nobody has reserved, a quarter of that for payloads; one whose
+//! sink is retrying, or gives no answer, borrows nothing more. What one pipeline holds is never what another waits for. So nothing can deadlock, and a
 //! dead sink costs only its own pipeline.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +38,8 @@ struct Account {
     /// Of the reserve, in use.
     used: [usize; 4],
     borrowed: usize,
+    /// Of what is borrowed, for payloads.
+    queued: usize,
     retrying: u32,
     /// It was refused since it was told last that bytes came back.
     wanted: bool,
@@ -53,6 +55,10 @@ struct State {
     accounts: Vec<Account>,
     total: usize,
 }
+
+/// What part of what it may borrow a pipeline uses for payloads. A longer queue before a sink that is slower than the
+/// workers makes nothing faster: it only spreads the same work over memory that is cold.
+const QUEUE_PART: usize = 4;
 
 /// The whole program's budget. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -227,12 +233,17 @@ impl Permit {
         let Some(account) = accounts.get_mut(self.account.0) else { return false };
         let from_reserve = more.min(account.reserve[kind] - account.used[kind]);
         let borrow = more - from_reserve;
-        if borrow > 0 && (account.retrying > 0 || borrow > *common || account.borrowed + borrow > *fair) {
+        let is_payload = self.kind == Kind::Payload;
+        let too_much = borrow > *common
+            || account.borrowed + borrow > *fair
+            || (is_payload && account.queued + borrow > *fair / QUEUE_PART);
+        if borrow > 0 && (account.retrying > 0 || too_much) {
             account.wanted = true;
             return false;
         }
         account.used[kind] += from_reserve;
         account.borrowed += borrow;
+        account.queued += if is_payload { borrow } else { 0 };
         *common -= borrow;
         self.reserved += from_reserve;
         self.borrowed += borrow;
@@ -269,6 +280,7 @@ impl Permit {
             let account = state.accounts.get_mut(self.account.0);
             account.is_some_and(|account| {
                 account.borrowed -= borrowed;
+                account.queued -= if self.kind == Kind::Payload { borrowed } else { 0 };
                 account.used[kind] -= back;
                 account.wanted
             })
@@ -337,6 +349,16 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_of_payloads_takes_a_part_of_what_may_be_borrowed() {
+        let budget = two(480);
+        let mut queue = budget.try_take(AccountId(0), Kind::Payload, 10 + 120 / QUEUE_PART).unwrap();
+        assert!(budget.try_take(AccountId(0), Kind::Payload, 1).is_none());
+        assert!(budget.try_take(AccountId(0), Kind::Window, 100 + 120 - 120 / QUEUE_PART).is_some());
+        queue.shrink_to(11);
+        assert!(queue.try_grow(120 / QUEUE_PART - 1) && !queue.try_grow(1));
+    }
+
+    #[test]
     fn everything_comes_back_and_whoever_was_refused_is_told_once() {
         let budget = two(300);
         let told = Arc::new(std::sync::atomic::AtomicU32::new(0));
@@ -344,8 +366,8 @@ mod tests {
         budget.on_freed(move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
         });
-        let mut held = budget.try_take(AccountId(0), Kind::Payload, 20).unwrap();
-        held.shrink_to(15);
+        let mut held = budget.try_take(AccountId(0), Kind::Window, 110).unwrap();
+        held.shrink_to(105);
         assert_eq!(told.load(Ordering::SeqCst), 0);
         assert!(budget.try_take(AccountId(0), Kind::Window, 1000).is_none());
         drop(held);
