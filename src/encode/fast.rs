@@ -10,6 +10,8 @@
 
 mod plan;
 
+use std::ops::Range;
+
 use foldhash::{HashSet, HashSetExt};
 
 use super::flat::Flatten;
@@ -41,8 +43,41 @@ pub(crate) struct Fast {
     record: u32,
     /// How much of `text` is kept; the text of an edge that is met once stands behind, until the next one.
     kept: usize,
-    /// Whether this record wrote a name whose path is temporary.
-    met_once: bool,
+    /// The names this record wrote whose paths are temporary, `"name":`.
+    strange: Strange,
+}
+
+/// Names that no stamp tells of.
+#[derive(Debug, Default)]
+struct Strange {
+    text: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+/// More strange names than this are not looked for one by one.
+const MOST_STRANGE: usize = 32;
+
+impl Strange {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        self.text.extend_from_slice(name);
+        self.ends.push(self.text.len());
+    }
+
+    /// Whether one of them may stand twice in the flat object that `out` begins: that it does, the whole object tells.
+    fn may_repeat(&self, out: &[u8]) -> bool {
+        let mut start = 0;
+        self.ends.len() > MOST_STRANGE
+            || self.ends.iter().any(|&end| {
+                let name = self.text.get(std::mem::replace(&mut start, end)..end).unwrap_or_default();
+                memchr::memmem::find_iter(out, name).nth(1).is_some()
+            })
+    }
 }
 
 /// Why a record leaves the road.
@@ -112,7 +147,8 @@ impl Fast {
             page = self.run::<false>(shape, record, page)?;
         }
         let end = page.end().ok_or(Turn::Room)?;
-        if self.met_once && has_key_twice(page.text(start)) { Err(Turn::Slow) } else { Ok(end) }
+        let text = page.text(start);
+        if self.strange.may_repeat(text) && has_key_twice(text) { Err(Turn::Slow) } else { Ok(end) }
     }
 
     fn begin(&mut self, generation: u64, compact: bool) {
@@ -120,7 +156,7 @@ impl Fast {
         if full || self.generation != generation || self.compact != compact {
             *self = Fast { generation, compact, ..Fast::default() };
         }
-        self.met_once = false;
+        self.strange.clear();
         self.record += 1;
     }
 
@@ -265,7 +301,7 @@ impl Fast {
         let mut text = std::mem::take(&mut self.text);
         text.truncate(self.kept);
         let start = text.len();
-        let mut plan = self.made(shape, record, before, to, position, &mut text);
+        let (mut plan, name) = self.made(shape, record, before, to, position, &mut text);
         match (u32::try_from(start), u16::try_from(text.len() - start)) {
             (Ok(start), Ok(len)) => (plan.start, plan.len) = (start, len),
             _ => plan.mode = Mode::Slow,
@@ -276,7 +312,7 @@ impl Fast {
         let far = paths.is_far(record.index.edge(to).path);
         match plan.name as usize {
             _ if PathId(plan.name).is_temporary() || paths.is_far(PathId(plan.name)) => {
-                self.met_once = true;
+                self.strange.push(self.text.get(name).unwrap_or_default());
                 plan.name = NO_NAME;
             }
             name if name >= self.stamps.len() => self.stamps.resize(name + 1, 0),
@@ -296,6 +332,7 @@ impl Fast {
         Ok(plan)
     }
 
+    /// The plan of an edge, its text, and where the name it writes stands in that, with quotes and colon.
     fn made(
         &self,
         shape: &Flatten,
@@ -304,7 +341,7 @@ impl Fast {
         to: EdgeId,
         position: Option<usize>,
         text: &mut Vec<u8>,
-    ) -> Plan {
+    ) -> (Plan, Range<usize>) {
         let (start, paths, edge) = (text.len(), record.index.paths(), record.index.edge(to));
         if let Some((from, within)) = before
             && within.depth > 0
@@ -322,7 +359,7 @@ impl Fast {
                     (false, true) => Mode::Look,
                     (false, false) => Mode::Verbatim,
                 };
-                return Plan { mode, within, ..Plan::default() };
+                return (Plan { mode, within, ..Plan::default() }, 0..0);
             }
             let last = needed.checked_sub(1).and_then(|last| edge.marks.get(last));
             let end = last.map_or(0, |mark| mark.at as usize + 1);
@@ -332,12 +369,15 @@ impl Fast {
             }
         }
         if edge.path == PathId::ROOT {
-            return Plan { mode: Mode::Field, ..Plan::default() };
+            return (Plan { mode: Mode::Field, ..Plan::default() }, 0..0);
         }
-        text.extend_from_slice(if before.is_some() { b",\"" } else { b"{\"" });
+        text.push(if before.is_some() { b',' } else { b'{' });
+        let name = text.len();
+        text.push(b'"');
         let steps = position.map(|position| record.index.steps(position)).unwrap_or_default();
         let after = place(shape, paths, edge.path, &steps, text);
         text.extend_from_slice(b"\":");
+        let name = name..text.len();
         let mut mode = if after.containers.is_plain() && !self.compact { Mode::Field } else { Mode::Look };
         if after.within.depth > 0 {
             let inner = paths.depth(edge.path) - usize::from(after.within.depth);
@@ -358,14 +398,15 @@ impl Fast {
         if after.slow {
             mode = Mode::Slow;
         }
-        Plan {
+        let plan = Plan {
             mode,
             name: after.name.0,
             writes_key: true,
             containers: after.containers,
             within: after.within,
             ..Plan::default()
-        }
+        };
+        (plan, name)
     }
 
     /// A part of an edge's text, as it is or as part of a JSON string.
