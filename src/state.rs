@@ -203,12 +203,15 @@ impl Store {
     }
 
     /// Opens the state in `data_dir` only for reading, also while another process has it; sees what that one has
-    /// committed. What a crash left is put in order first, if nobody has it.
+    /// committed. What a crash left is put in order first, if nobody has it. Empty where nothing was ever kept.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// It cannot be read.
     pub fn read_only(data_dir: &Path, clock: &Clock) -> Result<Store, StateError> {
         let path = data_dir.join(embedded::FILE);
+        if !path.exists() {
+            return Store::in_memory(clock);
+        }
         let keep = match embedded::Embedded::read_only(&path)? {
             Some(keep) => keep,
             None => {
@@ -253,16 +256,14 @@ impl Store {
     /// The state cannot be read.
     pub fn copy(data_dir: &Path, clock: &Clock) -> Result<Store, StateError> {
         let copy = Store::in_memory(clock)?;
-        if data_dir.join(embedded::FILE).exists() {
-            let store = Store::read_only(data_dir, clock)?;
-            for space in store.spaces()? {
-                let named: Arc<str> = space.as_str().into();
-                let mut ops = Vec::new();
-                store.each(&space, |key, value| {
-                    ops.push(Op::Put { space: named.clone(), key: key.to_vec(), value: value.to_vec() });
-                })?;
-                copy.commit(&ops)?;
-            }
+        let store = Store::read_only(data_dir, clock)?;
+        for space in store.spaces()? {
+            let named: Arc<str> = space.as_str().into();
+            let mut ops = Vec::new();
+            store.each(&space, |key, value| {
+                ops.push(Op::Put { space: named.clone(), key: key.to_vec(), value: value.to_vec() });
+            })?;
+            copy.commit(&ops)?;
         }
         Ok(copy)
     }

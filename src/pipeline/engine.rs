@@ -432,8 +432,9 @@ impl Engine {
         report.unsettled = self.feeds.iter().flat_map(|feed| feed.source().unsettled()).collect();
         report.pipelines =
             self.pipelines.iter().map(|pipeline| (pipeline.name.to_string(), pipeline.totals())).collect();
-        // A transaction that has begun still ends well.
-        let _ = tokio::task::spawn_blocking(move || self.store.close()).await;
+        // A transaction that has begun still ends well, unless the disk is stuck.
+        let closed = tokio::task::spawn_blocking(move || self.store.close());
+        let _ = tokio::time::timeout(LAST_WORDS, closed).await;
         report
     }
 }

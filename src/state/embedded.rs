@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
     Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
@@ -85,8 +85,14 @@ impl Embedded {
         Ok(Embedded::new(Opened::Writing(database), &path))
     }
 
-    fn read(&self) -> Result<ReadTransaction, StateError> {
-        match &*self.opened.read().unwrap_or_else(PoisonError::into_inner) {
+    /// Held for as long as a transaction: whoever closes the database waits for its end. Else the database would be closed
+    /// by the thread whose transaction is the last, and perhaps that is cut off.
+    fn opened(&self) -> RwLockReadGuard<'_, Opened> {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, opened: &Opened) -> Result<ReadTransaction, StateError> {
+        match opened {
             Opened::Writing(database) => database.begin_read(),
             Opened::Reading(database) => database.begin_read(),
             Opened::Closed => return Err(StateError::Closed),
@@ -94,8 +100,8 @@ impl Embedded {
         .map_err(failed(&self.path))
     }
 
-    fn write(&self) -> Result<WriteTransaction, StateError> {
-        match &*self.opened.read().unwrap_or_else(PoisonError::into_inner) {
+    fn write(&self, opened: &Opened) -> Result<WriteTransaction, StateError> {
+        match opened {
             Opened::Writing(database) => database.begin_write().map_err(failed(&self.path)),
             Opened::Reading(_) => Err(StateError::ReadOnly),
             Opened::Closed => Err(StateError::Closed),
@@ -189,7 +195,8 @@ impl Keep for Embedded {
 
     fn get(&self, space: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         guarded(&self.path, || {
-            let table = match self.read()?.open_table(table(space)) {
+            let opened = self.opened();
+            let table = match self.read(&opened)?.open_table(table(space)) {
                 Ok(table) => table,
                 Err(TableError::TableDoesNotExist(_)) => return Ok(None),
                 Err(error) => return Err(failed(&self.path)(error)),
@@ -202,7 +209,8 @@ impl Keep for Embedded {
     fn scan(&self, space: &str, after: Option<&[u8]>, most: usize) -> Result<Pairs, StateError> {
         guarded(&self.path, || {
             use std::ops::Bound;
-            let table = match self.read()?.open_table(table(space)) {
+            let opened = self.opened();
+            let table = match self.read(&opened)?.open_table(table(space)) {
                 Ok(table) => table,
                 Err(TableError::TableDoesNotExist(_)) => return Ok(Pairs::new()),
                 Err(error) => return Err(failed(&self.path)(error)),
@@ -219,7 +227,8 @@ impl Keep for Embedded {
 
     fn spaces(&self) -> Result<Vec<String>, StateError> {
         guarded(&self.path, || {
-            let transaction = self.read()?;
+            let opened = self.opened();
+            let transaction = self.read(&opened)?;
             let tables = transaction.list_tables().map_err(failed(&self.path))?;
             let mut names: Vec<String> =
                 tables.map(|table| table.name().to_owned()).filter(|name| name != OWN.name()).collect();
@@ -230,7 +239,8 @@ impl Keep for Embedded {
 
     fn begin(&self) -> Result<u64, StateError> {
         guarded(&self.path, || {
-            let transaction = self.write()?;
+            let opened = self.opened();
+            let transaction = self.write(&opened)?;
             let epoch = {
                 let mut own = transaction.open_table(OWN).map_err(failed(&self.path))?;
                 let before = own
@@ -249,7 +259,8 @@ impl Keep for Embedded {
     fn commit(&self, epoch: u64, ops: &[Op]) -> Result<(), StateError> {
         guarded(&self.path, || {
             // A transaction that is dropped before its commit changes nothing.
-            let transaction = self.write()?;
+            let opened = self.opened();
+            let transaction = self.write(&opened)?;
             {
                 let own = transaction.open_table(OWN).map_err(failed(&self.path))?;
                 let now = own

@@ -1,6 +1,7 @@
 //! What is remembered, shown and changed by hand.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use crate::here::{ARCHIVE, Here, log_file, record};
 
@@ -58,4 +59,55 @@ fn beside_a_run_the_state_is_shown_and_not_changed() {
     }
     running.stop().ended(0);
     assert_eq!(here.once().ended(0).books().read, 0);
+}
+
+#[test]
+fn beside_a_run_that_works_the_state_can_be_read_at_any_moment() {
+    let here = Here::with(ARCHIVE);
+    let running = here.start(&["run"]);
+    let (mut put, mut shown) = (0, 0);
+    let begins = SystemTime::now();
+    while put < 400 || shown < 100 {
+        for _ in 0..20 {
+            put += 1;
+            let id = put.to_string();
+            here.rename_in(&format!("trail/{id}.json"), log_file(&[record(&id, "")]));
+        }
+        if !here.at("state").exists() {
+            continue;
+        }
+        let listed = here.run(&["state", "ls"]);
+        let row = text(&listed.ended(0).out).lines().find(|line| line.contains(" trail ")).map(str::to_owned);
+        let files = row.as_deref().and_then(|row| row.split_whitespace().nth(2)).unwrap_or("0");
+        let now: u64 = files.replace(',', "").parse().unwrap();
+        assert!(now >= shown, "{shown} files were shipped, and now {now}");
+        shown = now;
+        if shown > 0 {
+            here.run(&["state", "show", "main/trail", "--entries"]).ended(0);
+        }
+        assert!(begins.elapsed().unwrap() < Duration::from_secs(60), "{put} put, {shown} shown");
+    }
+    running.stop().ended(0);
+    here.once().ended(0);
+    assert_eq!(here.ids("out").len(), put);
+}
+
+/// A state that was not closed is repaired by whoever opens it next; who only reads it takes the lock for that.
+#[test]
+fn an_end_in_order_leaves_a_state_that_need_not_be_repaired() {
+    let here = Here::with(ARCHIVE);
+    for round in 0..8 {
+        here.put(&format!("trail/{round}.json"), log_file(&[record(&round.to_string(), "")]));
+        if round % 2 == 0 {
+            here.once().ended(0);
+        } else {
+            let mut running = here.start(&["run"]);
+            running
+                .until("it runs", |said| said.contains("starting") && here.at("state/control.sock").exists());
+            running.stop().ended(0);
+        }
+        let lock = fs::read(here.at("state/lock")).unwrap();
+        here.run(&["state", "ls"]).ended(0);
+        assert_eq!(fs::read(here.at("state/lock")).unwrap(), lock, "repaired after round {round}");
+    }
 }
