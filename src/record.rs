@@ -110,6 +110,8 @@ pub struct Identity {
     pub time: Option<i64>,
     /// The account the event was recorded in, 12 digits: `recipientAccountId`, else `accountId`, else `userIdentity.accountId`, else the object key's.
     pub account: Option<identity::Account>,
+    /// Whether the record itself says another account than its object's key does.
+    pub elsewhere: bool,
     /// The caller's account (`userIdentity.accountId`) where it is known.
     pub caller: Option<identity::Account>,
     /// `awsRegion`.

@@ -217,7 +217,7 @@ impl Chain {
             locals: &mut self.locals,
         };
         let ended = through(&self.steps, 0, &mut record, &mut way, witness);
-        if ended.is_none() && (self.origin || place.marks.later_member) {
+        if ended.is_none() && (self.origin || origin::is_marked(&record, place.marks)) {
             origin::add(&mut record, &place.origin, place.number, place.marks);
         }
         let routed = self.routes.matches(&View::of(&record, &self.field), &mut self.matching);

@@ -289,7 +289,7 @@ impl Job {
             None => {
                 let marks = self.decode.marks();
                 self.later_member |= marks.later_member;
-                if pipeline.origin || marks.later_member {
+                if pipeline.origin || origin::is_marked(&record, marks) {
                     origin::add(&mut record, &self.origin, number, marks);
                 }
                 self.books.offered += 1;

@@ -131,15 +131,14 @@ impl IdentitySlots {
                 record_id(id.of(buffer), text(self.account).unwrap_or_default().of(buffer), escaped)
             }),
         };
+        let own =
+            recipient.and_then(|span| Account::parse(span.of(buffer))).or_else(|| account(self.account));
         Identity {
             id: id.unwrap_or_else(|| RecordId(xxh3_128(span.of(buffer)))),
             derived: id.is_none(),
             time: text(self.time).or_else(|| text(self.window_start)).and_then(|span| time(span.of(buffer))),
-            account: recipient
-                .and_then(|span| Account::parse(span.of(buffer)))
-                .or_else(|| account(self.account))
-                .or(caller)
-                .or(fallback.account),
+            account: own.or(caller).or(fallback.account),
+            elsewhere: own.zip(fallback.account).is_some_and(|(own, stored)| own != stored),
             caller,
             region: text(self.region),
             name: text(self.name).or_else(|| text(self.insight_name)),
@@ -305,6 +304,7 @@ mod tests {
         assert_eq!(identity.time, Some(1_709_251_199));
         assert_eq!(identity.account.unwrap().to_string(), "011122223333");
         assert_eq!(identity.caller.unwrap().to_string(), "444455556666");
+        assert!(identity.elsewhere, "the key says another account");
         assert_eq!(identity.kind, EventKind::Data);
         assert_eq!(text(record, identity.region), "eu-west-1");
         assert_eq!(text(record, identity.name), "GetObject");
@@ -335,6 +335,10 @@ mod tests {
         assert!(identity.derived);
         assert_eq!(identity.id, RecordId(xxh3_128(record.as_bytes())));
         assert_eq!(identity.account.unwrap().to_string(), "000000000009");
+        // A caller may be of another account than the one whose log it is.
+        let called = r#"{"userIdentity":{"accountId":"444455556666"}}"#;
+        let stored = r#"{"recipientAccountId":"000000000009"}"#;
+        assert!([record, called, stored].iter().all(|record| !read(record).elsewhere));
     }
 
     #[test]
