@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -68,10 +69,25 @@ pub(crate) enum Fault {
 
 /// One request, as a fault is chosen for it.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     pub(crate) kind: Kind,
     /// How often the same was asked for before.
     pub(crate) before: u64,
+    /// The request as it came.
+    pub(crate) head: &'a str,
+}
+
+impl Asked<'_> {
+    /// The bucket.
+    pub(crate) fn bucket(&self) -> &str {
+        self.head.split(['/', '?', ' ']).nth(2).unwrap_or_default()
+    }
+
+    /// A header, by its name in small letters.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(at, _)| at.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
 }
 
 /// The kinds of requests.
@@ -86,7 +102,9 @@ pub(crate) enum Kind {
     Head,
 }
 
-type Choose = dyn Fn(&Asked) -> Option<Fault> + Send + Sync;
+type Choose = dyn Fn(&Asked<'_>) -> Option<Fault> + Send + Sync;
+/// Makes the bytes of a number in a run.
+type Make = dyn Fn(&Run, u64) -> Bytes + Send + Sync;
 
 /// The server. Ends when it goes out of scope, with its runtime.
 pub(crate) struct FakeS3 {
@@ -96,19 +114,31 @@ pub(crate) struct FakeS3 {
 
 struct Shared {
     runs: Vec<Run>,
-    objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    objects: Mutex<BTreeMap<String, Bytes>>,
     choose: Box<Choose>,
+    make: Box<Make>,
     latency: Duration,
     counts: Mutex<BTreeMap<Kind, u64>>,
     asked: Mutex<BTreeMap<(Kind, String), u64>>,
 }
 
 impl FakeS3 {
-    /// Listens on a free loopback port, on the current runtime. Each answer waits for `latency`.
+    /// Listens on a free loopback port, on the current runtime. Each answer waits for `latency`. Each object of a run is
+    /// one record.
     pub(crate) async fn start(
+        runs: Vec<Run>,
+        latency: Duration,
+        choose: impl Fn(&Asked<'_>) -> Option<Fault> + Send + Sync + 'static,
+    ) -> FakeS3 {
+        FakeS3::of(runs, latency, choose, one_record).await
+    }
+
+    /// The same, with objects that somebody else makes.
+    pub(crate) async fn of(
         mut runs: Vec<Run>,
         latency: Duration,
-        choose: impl Fn(&Asked) -> Option<Fault> + Send + Sync + 'static,
+        choose: impl Fn(&Asked<'_>) -> Option<Fault> + Send + Sync + 'static,
+        make: impl Fn(&Run, u64) -> Bytes + Send + Sync + 'static,
     ) -> FakeS3 {
         runs.sort_by(|one, other| one.prefix.cmp(&other.prefix));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -117,6 +147,7 @@ impl FakeS3 {
             runs,
             objects: Mutex::default(),
             choose: Box::new(choose),
+            make: Box::new(make),
             latency,
             counts: Mutex::default(),
             asked: Mutex::default(),
@@ -137,7 +168,12 @@ impl FakeS3 {
 
     /// Puts an object beside the runs.
     pub(crate) fn put(&self, key: &str, bytes: Vec<u8>) {
-        self.shared.objects.lock().unwrap().insert(key.to_owned(), bytes);
+        self.shared.objects.lock().unwrap().insert(key.to_owned(), bytes.into());
+    }
+
+    /// How often one key or prefix was asked for.
+    pub(crate) fn asked(&self, kind: Kind, what: &str) -> u64 {
+        self.shared.asked.lock().unwrap().get(&(kind, what.to_owned())).copied().unwrap_or_default()
     }
 
     /// Requests of a kind so far.
@@ -241,7 +277,7 @@ impl Shared {
             *times += 1;
             *times - 1
         };
-        let fault = (self.choose)(&Asked { kind, before });
+        let fault = (self.choose)(&Asked { kind, before, head });
         let answer = match (fault, kind) {
             (Some(Fault::SlowDown), _) => Answer::error("503 Slow Down", "SlowDown"),
             (Some(Fault::Internal), _) => Answer::error("500 Internal Server Error", "InternalError"),
@@ -255,7 +291,10 @@ impl Shared {
                 None => Answer::error("404 Not Found", "NoSuchKey"),
                 Some(body) => {
                     let total = body.len();
-                    let from = from.unwrap_or(0).min(total);
+                    let from = from.unwrap_or(0);
+                    if from > 0 && from >= total {
+                        return (Answer::error("416 Range Not Satisfiable", "InvalidRange"), fault);
+                    }
                     let (status, range) = match from {
                         0 => ("200 OK", String::new()),
                         _ => (
@@ -318,14 +357,19 @@ impl Shared {
             let folder = (!delimiter.is_empty()).then(|| key[prefix.len()..].find(delimiter)).flatten();
             if let Some(end) = folder {
                 let folder = &key[..=prefix.len() + end];
-                let _ = write!(folders, "<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>");
+                let shown = escaped(folder);
+                let _ = write!(folders, "<CommonPrefixes><Prefix>{shown}</Prefix></CommonPrefixes>");
                 after = format!("{folder}\u{10ffff}");
                 place = None;
             } else {
-                let (size, tag) = (self.body(&key).map_or(0, |body| body.len()), tag(&key));
+                let size = match at {
+                    Some((run, number)) => (self.make)(&self.runs[run], number).len(),
+                    None => self.body(&key).map_or(0, |body| body.len()),
+                };
+                let (tag, shown) = (tag(&key), escaped(&key));
                 let _ = write!(
                     contents,
-                    "<Contents><Key>{key}</Key><Size>{size}</Size><ETag>&quot;{tag}&quot;</ETag><LastModified>2026-01-15T00:00:00.000Z</LastModified><StorageClass>STANDARD</StorageClass></Contents>"
+                    "<Contents><Key>{shown}</Key><Size>{size}</Size><ETag>&quot;{tag}&quot;</ETag><LastModified>2026-01-15T00:00:00.000Z</LastModified><StorageClass>STANDARD</StorageClass></Contents>"
                 );
                 after = key;
                 place = at;
@@ -334,29 +378,42 @@ impl Shared {
         let more = if token.is_empty() {
             "<IsTruncated>false</IsTruncated>".to_owned()
         } else {
-            format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>")
+            format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>",
+                escaped(&token)
+            )
         };
         format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>bucket</Name><Prefix>{prefix}</Prefix><KeyCount>{count}</KeyCount><MaxKeys>{most}</MaxKeys>{more}{contents}{folders}</ListBucketResult>"
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>bucket</Name><Prefix>{}</Prefix><KeyCount>{count}</KeyCount><MaxKeys>{most}</MaxKeys>{more}{contents}{folders}</ListBucketResult>",
+            escaped(prefix)
         )
     }
 
-    /// An object of one record, whose id is the end of its name; or what was put there.
-    fn body(&self, key: &str) -> Option<Vec<u8>> {
+    /// What was put there, or what is made of its name.
+    fn body(&self, key: &str) -> Option<Bytes> {
         if let Some(bytes) = self.objects.lock().unwrap().get(key) {
             return Some(bytes.clone());
         }
-        let run = self.runs.iter().find(|run| key.starts_with(&run.prefix))?;
+        let at = self.runs.partition_point(|run| run.prefix.as_str() <= key).checked_sub(1)?;
+        let run = self.runs.get(at).filter(|run| key.starts_with(&run.prefix))?;
         let number: u64 = key.strip_suffix(".json.gz")?.rsplit('_').next()?.parse().ok()?;
-        if number >= run.keys || run.key(number) != key {
-            return None;
-        }
-        let account = run.stem().split('_').next().unwrap().to_owned();
-        let text = format!(
-            r#"{{"Records":[{{"eventVersion":"1.08","eventTime":"2026-01-15T10:00:00Z","awsRegion":"eu-west-1","eventID":"{account}-{number}","recipientAccountId":"{account}"}}]}}"#
-        );
-        Some(text.into_bytes())
+        (number < run.keys && run.key(number) == key).then(|| (self.make)(run, number))
     }
+}
+
+/// A record whose id is the end of the object's name.
+fn one_record(run: &Run, number: u64) -> Bytes {
+    let stem = run.stem();
+    let account = stem.split('_').next().unwrap();
+    let text = format!(
+        r#"{{"Records":[{{"eventVersion":"1.08","eventTime":"2026-01-15T10:00:00Z","awsRegion":"eu-west-1","eventID":"{account}-{number}","recipientAccountId":"{account}"}}]}}"#
+    );
+    text.into()
+}
+
+/// Text for XML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn tag(key: &str) -> String {
