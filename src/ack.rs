@@ -44,6 +44,8 @@ pub enum Note {
     Changed(String),
     /// It cannot be fetched for a reason of its own, in words: it counts towards [`crate::source::MOST_FAILURES`].
     Object(String),
+    /// Nothing in the place where it is can be read, in words: it is not about this object, and others need not wait for it.
+    Place(String),
     /// Nothing is wrong: the program stops, and gives back what was not read.
     Stopped,
     /// Anything else worth a log line.

@@ -198,7 +198,8 @@ fn kind(code: &str, message: &str, status: Option<u16>) -> Kind {
             Kind::NoPlace
         }
         ("InvalidObjectState", _) => Kind::Archived,
-        ("PreconditionFailed", _) | (_, Some(412)) => Kind::Replaced,
+        // The rest of an object is asked for only as long as it is the same; one that is shorter now has no rest.
+        ("PreconditionFailed" | "InvalidRange", _) | (_, Some(412 | 416)) => Kind::Replaced,
         (
             "ExpiredToken"
             | "ExpiredTokenException"
@@ -254,6 +255,7 @@ mod tests {
             ("InvalidObjectState", "", Some(403), Kind::Archived),
             ("ExpiredToken", "", Some(400), Kind::Credentials),
             ("PreconditionFailed", "", Some(412), Kind::Replaced),
+            ("InvalidRange", "", Some(416), Kind::Replaced),
         ] {
             assert_eq!(kind(code, message, status), expected, "{code} {message} {status:?}");
         }

@@ -4,6 +4,7 @@
 //! source forget (delete the message, move the cursor, commit the file). A delivery that was lent and never settled is
 //! lent again by the next run.
 
+pub mod figures;
 pub mod files;
 pub mod layout;
 pub mod piped;
@@ -24,6 +25,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::SourceConfig;
 use crate::decode::Limits;
 use crate::state::Store;
+use figures::Figures;
 use piped::{Pipe, Piped};
 
 /// What is known of an object before it is read: from its address, never from its content.
@@ -91,6 +93,9 @@ pub enum FetchError {
     /// A reason of this object's own (gone, archived, replaced). In words.
     #[error("{0}")]
     Object(String),
+    /// Nothing of the bucket can be read, and others need not wait until it can. In words.
+    #[error("{0}")]
+    Place(String),
 }
 
 impl Body {
@@ -213,6 +218,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// What it counts. Cost: one short lock.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+
     /// What is left at the end of `--once` that could not be shipped yet (still growing): warned about, exit 1.
     fn unsettled(&self) -> Vec<String> {
         Vec::new()
@@ -313,6 +323,14 @@ impl Source for AnySource {
             AnySource::Files(files) => files.trouble(),
             AnySource::S3(s3) => s3.trouble(),
             AnySource::Sqs(sqs) => sqs.trouble(),
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        match self {
+            AnySource::Files(files) => files.figures(),
+            AnySource::S3(s3) => s3.figures(),
+            AnySource::Sqs(sqs) => sqs.figures(),
         }
     }
 

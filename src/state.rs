@@ -202,6 +202,16 @@ impl Store {
         })
     }
 
+    /// What is wrong with `data_dir` as a place to remember things in, in words: it is emptied with the machine or the
+    /// container.
+    pub fn passing(data_dir: &Path) -> Option<String> {
+        let place = folder::passing(data_dir)?;
+        Some(format!(
+            "data_dir {} is on {place}: what was shipped is forgotten with it, and shipped again or not at all; give it a volume that stays",
+            data_dir.display()
+        ))
+    }
+
     /// Opens the state in `data_dir` only for reading, also while another process has it; sees what that one has
     /// committed. What a crash left is put in order first, if nobody has it. Empty where nothing was ever kept.
     ///

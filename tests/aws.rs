@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "a test that leaves something out says so")]
 #![allow(clippy::disallowed_methods, reason = "the servers' clock is the real one")]
 
+#[allow(dead_code, reason = "shared with the tests of the source")]
 #[path = "support/fake_s3.rs"]
 mod fake_s3;
 #[allow(dead_code, reason = "shared with the tests of files")]
@@ -12,6 +13,8 @@ mod fake_s3;
 mod here;
 #[path = "support/moto.rs"]
 mod moto;
+#[path = "support/sigv4.rs"]
+mod sigv4;
 
 #[path = "aws/bodies.rs"]
 mod bodies;
@@ -19,6 +22,8 @@ mod bodies;
 mod bucket;
 #[path = "aws/faults.rs"]
 mod faults;
+#[path = "aws/owners.rs"]
+mod owners;
 #[path = "aws/queue.rs"]
 mod queue;
 #[path = "aws/scene.rs"]

@@ -5,8 +5,9 @@ use std::io::Write as _;
 
 use super::place::ConfigArgs;
 use super::{Outcome, Surroundings};
-use crate::config::{Except, Pipeline, Resolved, TransformConfig};
+use crate::config::{Except, Pipeline, Resolved, SourceConfig, TransformConfig};
 use crate::record::protect::Protection;
+use crate::source::figures::LIST_PRICE;
 
 /// Looks for mistakes in a configuration, and prints the order in which it works
 ///
@@ -53,7 +54,7 @@ fn steps(resolved: &Resolved, pipeline: &Pipeline, out: &mut String) {
         let _ = writeln!(out, "{}", line.trim_end());
     };
     for source in pipeline.sources.iter().filter_map(|source| resolved.sources.get(*source)) {
-        row("source", source.name.value(), source.config.kind(), "");
+        row("source", source.name.value(), source.config.kind(), &cost(&source.config));
     }
     row("protect", &protected(resolved), "", "");
     for transform in pipeline.transforms.iter().filter_map(|transform| resolved.transforms.get(*transform)) {
@@ -68,6 +69,19 @@ fn steps(resolved: &Resolved, pipeline: &Pipeline, out: &mut String) {
         let only = if sink.config.matching().is_some() { ", only what its `match` selects" } else { "" };
         row("sink", sink.name.value(), sink.config.kind(), &format!("shape {}{only}", end.shape));
     }
+}
+
+/// What reading costs, where that can be told.
+fn cost(source: &SourceConfig) -> String {
+    let SourceConfig::S3(s3) = source else { return String::new() };
+    if s3.until.is_some() {
+        return "one LIST for 1,000 objects".to_owned();
+    }
+    let (busy, quiet) = s3.lists_a_month();
+    let dollars = |lists: f64| format!("{lists:.0} LISTs a month (${:.2})", lists * LIST_PRICE);
+    let most = s3.max_list_per_hour.map(|most| f64::from(most.get()) * 24.0 * 30.0);
+    let most = most.map(|most| format!("; at most {} in all", dollars(most))).unwrap_or_default();
+    format!("{} for a busy account, region and kind, {} for a quiet one{most}", dollars(busy), dollars(quiet))
 }
 
 /// What no rule may thin, in words.

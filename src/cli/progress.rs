@@ -12,6 +12,8 @@ const SOON: Duration = Duration::from_secs(1);
 /// How often a line is logged where there is no terminal.
 const EVERY: Duration = Duration::from_secs(10);
 
+const WITH_TOTAL: &str = "{prefix} {bar:24} {percent:>3} %  {msg}";
+
 /// The progress of one piece of work.
 pub(super) struct Progress {
     what: &'static str,
@@ -27,11 +29,7 @@ impl Progress {
     /// Begins; `what` is a participle ("generating"), `total` in bytes where it is known.
     pub(super) fn new(what: &'static str, total: Option<u64>, console: &Console, clock: &Clock) -> Progress {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
-        let template = if total.is_some() {
-            "{prefix} {bar:24} {percent:>3} %  {msg}"
-        } else {
-            "{prefix} {spinner} {msg}"
-        };
+        let template = if total.is_some() { WITH_TOTAL } else { "{prefix} {spinner} {msg}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -45,6 +43,16 @@ impl Progress {
             said: began,
             bar,
             shown: false,
+        }
+    }
+
+    /// From now on it is known how much there is.
+    pub(super) fn of(&mut self, total: u64) {
+        if self.bar.length() != Some(total) {
+            self.bar.set_length(total);
+            if let Ok(style) = ProgressStyle::with_template(WITH_TOTAL) {
+                self.bar.set_style(style);
+            }
         }
     }
 

@@ -17,10 +17,12 @@ use super::place::ConfigArgs;
 use super::progress::Progress;
 use super::text::{bytes, count};
 use super::{Outcome, Surroundings, VERSION};
-use crate::config::{Resolved, SinkConfig};
+use crate::config::{Resolved, SinkConfig, SourceConfig};
 use crate::control;
 use crate::pipeline::engine::{Engine, Options, Report, StartError, Stop};
 use crate::pipeline::line::Pipeline;
+use crate::pipeline::watched::Watched;
+use crate::state::Store;
 use service::Service;
 use signals::Signal;
 
@@ -112,6 +114,10 @@ pub(super) fn execute(
     // Whoever sees the socket may stop it.
     let stop = Arc::new(watch::Sender::new(Stop::No));
     let signals = signals::watch(stop.clone()).context("listening to signals")?;
+    // A run that goes on will be started again, perhaps without what it remembers.
+    if let Some(text) = Store::passing(&resolved.data_dir).filter(|_| !options.once) {
+        tracing::warn!("{text}");
+    }
     // Nobody asks a dry run.
     let control = options.dry.is_none().then(|| {
         let control = control::server::serve(&resolved.data_dir, engine.replays().clone());
@@ -123,7 +129,7 @@ pub(super) fn execute(
         .then(|| Progress::new(what, None, &around.console, &around.clock));
     let ended = runtime.block_on(async {
         let service = Service::start(resolved, &watched, signals.reload.clone()).await?;
-        let progress = bar.map(|progress| tokio::spawn(show(progress, pipelines)));
+        let progress = bar.map(|progress| tokio::spawn(show(progress, pipelines, watched.clone())));
         let mut now = stop.subscribe();
         let report = tokio::select! {
             report = Box::pin(engine.run(stop.subscribe())) => report,
@@ -166,11 +172,13 @@ pub(super) fn start(resolved: &Resolved, options: &Options) -> anyhow::Result<En
 /// Whether progress disturbs nobody: not where records are printed to the same terminal, nor in the log of a service.
 fn bar_is_welcome(resolved: &Resolved, once: bool, around: &Surroundings) -> bool {
     let prints = resolved.sinks.iter().any(|sink| matches!(sink.config, SinkConfig::Stdout(_)));
-    if around.console.is_terminal() { !(prints && io::stdout().is_terminal()) } else { once }
+    let ends = |source: &SourceConfig| matches!(source, SourceConfig::S3(s3) if s3.until.is_some());
+    let ends = once || resolved.sources.iter().any(|source| ends(&source.config));
+    if around.console.is_terminal() { !(prints && io::stdout().is_terminal()) } else { ends }
 }
 
 /// Shows how far the pipelines are, until it is aborted.
-async fn show(mut progress: Progress, pipelines: Vec<Arc<Pipeline>>) {
+async fn show(mut progress: Progress, pipelines: Vec<Arc<Pipeline>>, watched: Arc<Watched>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let (mut read, mut size, mut rejected) = (0, 0, 0);
@@ -179,10 +187,17 @@ async fn show(mut progress: Progress, pipelines: Vec<Arc<Pipeline>>) {
             size += totals.bytes;
             rejected += closing::rejected(&totals.books);
         }
-        progress.at(size, || {
+        // A range of time has an end; otherwise nobody knows how much there is.
+        let way = watched.way();
+        if let Some((_, all)) = way {
+            progress.of(all);
+        }
+        progress.at(way.map_or(size, |(done, _)| done), || {
+            let far =
+                way.map_or_else(String::new, |(done, all)| format!("{} % listed, ", done * 100 / all.max(1)));
             let refused =
                 if rejected > 0 { format!(", {} rejected", count(rejected)) } else { String::new() };
-            format!("{} records, {}{refused}", count(read), bytes(size))
+            format!("{far}{} records, {}{refused}", count(read), bytes(size))
         });
     }
 }

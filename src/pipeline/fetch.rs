@@ -92,7 +92,7 @@ impl Fetcher {
             .pieces(remote, size, |piece| {
                 let fits = bytes.len() + piece.len() <= wants;
                 bytes.extend_from_slice(&piece[..piece.len().min(wants - bytes.len())]);
-                std::future::ready(if fits { Ok(()) } else { Err(GREW.to_owned()) })
+                std::future::ready(if fits { Ok(()) } else { Err(FetchError::Object(GREW.to_owned())) })
             })
             .await;
         match fetched {
@@ -114,7 +114,11 @@ impl Fetcher {
         }
         let send = |piece: Bytes| {
             let to = &to;
-            async move { to.send(Ok(piece)).await.map_err(|_| "the worker has given it up".to_owned()) }
+            async move {
+                to.send(Ok(piece))
+                    .await
+                    .map_err(|_| FetchError::Object("the worker has given it up".to_owned()))
+            }
         };
         let ended = match self.pieces(remote, size, send).await {
             Ok(()) => Ok(Bytes::new()),
@@ -124,12 +128,12 @@ impl Fetcher {
     }
 
     /// Hands an object's pieces on, in order, going on where a connection broke off.
-    async fn pieces<F: Future<Output = Result<(), String>>>(
+    async fn pieces<F: Future<Output = Result<(), FetchError>>>(
         &self,
         remote: &dyn Remote,
         size: u64,
         mut take: impl FnMut(Bytes) -> F,
-    ) -> Result<(), String> {
+    ) -> Result<(), FetchError> {
         let (mut at, mut pause) = (0_u64, FIRST_PAUSE);
         let mut open: Option<Box<dyn Pieces>> = None;
         loop {
@@ -155,16 +159,16 @@ impl Fetcher {
                         take(piece).await?;
                     }
                 }
-                Err(FetchError::Object(reason)) => return Err(reason),
                 Err(FetchError::Retry(message)) => {
                     open = None;
                     self.rest(&message, &mut pause).await;
                 }
+                Err(reason) => return Err(reason),
             }
         }
     }
 
-    async fn size(&self, remote: &dyn Remote) -> Result<u64, String> {
+    async fn size(&self, remote: &dyn Remote) -> Result<u64, FetchError> {
         let mut pause = FIRST_PAUSE;
         loop {
             let asked = match remote.size() {
@@ -173,8 +177,8 @@ impl Fetcher {
             };
             match asked {
                 Ok(size) => return Ok(size),
-                Err(FetchError::Object(reason)) => return Err(reason),
                 Err(FetchError::Retry(message)) => self.rest(&message, &mut pause).await,
+                Err(reason) => return Err(reason),
             }
         }
     }

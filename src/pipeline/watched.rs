@@ -15,7 +15,8 @@ use super::rejects::Rejects;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Resolved;
 use crate::sink::template::Counts;
-use crate::source::AnySource;
+use crate::source::figures::Figures;
+use crate::source::{AnySource, Source as _};
 use crate::state::Store;
 use crate::telemetry::escaped;
 use crate::transform::{AnyTransform, Transform as _};
@@ -119,10 +120,21 @@ pub struct PipelineShot {
     pub excepted: u64,
     /// Answers of sinks that were forgotten early.
     pub forgotten: u64,
+    /// The sources.
+    pub sources: Vec<SourceShot>,
     /// The transforms.
     pub steps: Vec<StepShot>,
     /// The sinks.
     pub sinks: Vec<SinkShot>,
+}
+
+/// A source at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct SourceShot {
+    /// As configured.
+    pub name: Arc<str>,
+    /// What it counts.
+    pub figures: Figures,
 }
 
 /// A transform at one moment.
@@ -206,6 +218,12 @@ impl Watched {
         }
     }
 
+    /// How far ranges of time were listed, and how long they are, where there are some.
+    pub fn way(&self) -> Option<(u64, u64)> {
+        let ways = self.feeds.iter().filter_map(|feed| feed.source().figures().way);
+        ways.reduce(|sum, way| (sum.0 + way.0, sum.1 + way.1))
+    }
+
     /// Copies everything. Cost: one short lock for each pipeline, source and sink.
     pub fn snapshot(&self) -> Snapshot {
         let now = self.clock.now();
@@ -245,6 +263,9 @@ impl Watched {
             oldest: feeds().filter_map(|feed| feed.oldest()).min().map(|oldest| now.since(oldest)),
             excepted: pipeline.protector.excepted(),
             forgotten: pipeline.outcomes.forgotten(),
+            sources: feeds()
+                .map(|feed| SourceShot { name: feed.name().into(), figures: feed.source().figures() })
+                .collect(),
             steps: steps.collect(),
             sinks: sinks.collect(),
             totals,

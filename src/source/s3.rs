@@ -10,6 +10,7 @@
 //! account × kind × region is a partition with a cursor of its own (`s3/partition.rs`), polled with one LIST request however
 //! many objects the bucket holds. One task lists (`s3/poll.rs`); objects are fetched by the pipeline (`s3/object.rs`).
 
+mod cost;
 mod discover;
 mod keys;
 mod ledger;
@@ -33,6 +34,7 @@ use self::ledger::{Ledger, Waiting};
 use self::object::{Bucket, Object};
 use self::partition::Partition;
 use self::poll::Poller;
+use super::figures::Figures;
 use super::files::Limits;
 use super::layout::Origins;
 use super::{Body, Build, BuildError, Delivery, MOST_FAILURES, Source, SourceError, new_id};
@@ -321,9 +323,12 @@ impl S3 {
         let Waiting { size, ref tag, failures } = found.object;
         let identity = format!("{address}#{tag}").into();
         let origin = origins.of(found.key.as_bytes(), address);
-        let tag = Some(tag.clone()).filter(|tag| !tag.is_empty());
-        let object =
-            Object { bucket: bucket.clone(), key: found.key.clone(), other_key: None, size: Some(size), tag };
+        let mut object = Object::new(bucket.clone(), found.key.clone());
+        // One that could not be had may not be what was listed any more: it is asked what it is.
+        if failures == 0 {
+            object.size = Some(size);
+            object.tag = Some(tag.clone()).filter(|tag| !tag.is_empty());
+        }
         lock(&self.shared.desk).lent.insert(id, found);
         Delivery {
             id,
@@ -441,6 +446,10 @@ impl Source for S3 {
 
     fn trouble(&self) -> Option<String> {
         lock(&self.shared.desk).trouble.clone()
+    }
+
+    fn figures(&self) -> Figures {
+        cost::figures(self)
     }
 }
 

@@ -15,6 +15,7 @@ mod message;
 mod queue;
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ use tokio::sync::{Notify, OnceCell, mpsc};
 
 use self::lease::{Leases, Part};
 pub(crate) use self::queue::region_of;
-use self::queue::{Found, Queue};
+use self::queue::{Found, Queue, Why};
+use super::figures::Figures;
 use super::files::Limits;
 use super::layout::Origins;
 use super::s3::object::{Bucket, Object};
@@ -137,7 +139,8 @@ impl Sqs {
             .await
     }
 
-    async fn lend(&self, queue: &Queue, found: Found) -> Result<Delivery, Found> {
+    /// `Err`: it is to be lent later, or not at all.
+    async fn lend(&self, queue: &Queue, found: Found) -> Result<Delivery, Option<Found>> {
         let id = new_id();
         let (origin, body, identity) = match &found.part {
             Part::Event(text) => {
@@ -148,23 +151,31 @@ impl Sqs {
             Part::Object(told) => {
                 let bucket = match self.bucket(queue, &told.bucket).await {
                     Ok(bucket) => bucket,
+                    // Anybody may have named it.
+                    Err(SourceError::Stop(error)) if self.config.buckets.is_empty() => {
+                        queue.leave(Why::Refused, &error);
+                        let over = lock(&self.shared.leases).leave(found.message);
+                        queue.end(over.into_iter().collect()).await;
+                        return Err(None);
+                    }
                     Err(error) => {
                         tracing::warn!(source = self.name, "{error}: trying again");
                         *lock(&self.shared.trouble) = Some(error.to_string());
-                        return Err(found);
+                        return Err(Some(found));
                     }
                 };
                 let address: Arc<str> = bucket.address(&told.key).into();
                 let mark = told.sequencer.as_ref().or(told.tag.as_ref()).map_or("", String::as_str);
                 let identity = format!("{address}#{mark}").into();
                 let origin = self.origins.lock().await.of(told.key.as_bytes(), address);
-                let object = Object {
-                    bucket,
-                    key: told.key.clone(),
-                    other_key: told.other_key.clone(),
-                    size: told.size,
-                    tag: told.tag.as_ref().map(|tag| format!("\"{}\"", tag.trim_matches('"'))),
-                };
+                let mut object = Object::new(bucket, told.key.clone());
+                object.other_key.clone_from(&told.other_key);
+                object.gives_way = self.config.buckets.is_empty();
+                // One that could not be had may not be what was told any more: it is asked what it is.
+                if found.failures == 0 {
+                    object.size = told.size;
+                    object.tag = told.tag.as_ref().map(|tag| format!("\"{}\"", tag.trim_matches('"')));
+                }
                 (origin, Body::Remote(Arc::new(object)), identity)
             }
         };
@@ -239,9 +250,10 @@ impl Source for Sqs {
             for found in due {
                 match self.lend(&open.queue, found).await {
                     Ok(delivery) => lent.push(delivery),
-                    Err(found) => {
+                    Err(Some(found)) => {
                         lock(&self.shared.again).push((tokio::time::Instant::now() + AGAIN * 5, found));
                     }
+                    Err(None) => {}
                 }
             }
             if !lent.is_empty() {
@@ -268,8 +280,16 @@ impl Source for Sqs {
                     tracing::warn!(source = self.name, failures = found.failures, "{reason}");
                     lock(&self.shared.again).push((tokio::time::Instant::now() + AGAIN, found));
                 }
-                (Verdict::Failed, _) => over.extend(leases.settled(found.message, false)),
-                _ => over.extend(leases.settled(found.message, true)),
+                // Anybody may have named that bucket. Where the queue would take the message away it stays ours.
+                (Verdict::Failed, Note::Place(reason)) if !leases.is_last(found.message) => {
+                    open.queue.leave(Why::Refused, &reason);
+                    over.extend(leases.leave(found.message));
+                }
+                // Not the object's fault: the message stays ours, so that the queue does not count it. A stop gives it back.
+                (Verdict::Failed, _) => {
+                    lock(&self.shared.again).push((tokio::time::Instant::now() + AGAIN, found));
+                }
+                _ => over.extend(leases.settled(found.message)),
             }
         }
         self.returned.notify_one();
@@ -292,6 +312,12 @@ impl Source for Sqs {
 
     fn trouble(&self) -> Option<String> {
         lock(&self.shared.trouble).clone()
+    }
+
+    fn figures(&self) -> Figures {
+        let left = self.open.get().map_or(0, |open| open.queue.left.load(Ordering::Relaxed));
+        let held = lock(&self.shared.leases).len() as u64;
+        Figures { held: Some(held), left: Some(left), ..Figures::default() }
     }
 }
 

@@ -36,6 +36,18 @@ pub(super) fn private(path: &Path) -> Result<File, StateError> {
     Ok(file)
 }
 
+/// What kind of place the directory is on, where that is one that is emptied with the machine or the container.
+pub(super) fn passing(data_dir: &Path) -> Option<&'static str> {
+    let kind = rustix::fs::statfs(data_dir).ok()?.f_type;
+    // linux/magic.h
+    match u64::try_from(kind).ok()? & 0xffff_ffff {
+        0x0102_1994 => Some("a tmpfs, which lives in memory"),
+        0x8584_58f6 => Some("a ramfs, which lives in memory"),
+        0x794c_7630 => Some("an overlay, which goes with its container"),
+        _ => None,
+    }
+}
+
 /// Takes the directory for this process, and writes its number down. Given back when the file is closed.
 pub(super) fn lock(data_dir: &Path) -> Result<File, StateError> {
     let path = data_dir.join("lock");
@@ -60,4 +72,29 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, StateError> {
         .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
     written.map_err(system("writing", &path))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_memory_is_told_from_a_disk() {
+        let of = |path: &str| passing(Path::new(path));
+        assert_eq!((of("/proc"), of("/nowhere/at/all")), (None, None));
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        let mounts = mounts.lines().filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            Some((words.next()?, words.next()?))
+        });
+        let in_memory: Vec<_> = mounts.filter(|(_, kind)| *kind == "tmpfs").collect();
+        for (path, _) in in_memory {
+            assert!(of(path).is_none_or(|kind| kind.starts_with("a tmpfs")), "{path}");
+        }
+        if Path::new("/dev/shm").is_dir()
+            && fs::read_to_string("/proc/mounts").unwrap().contains(" /dev/shm tmpfs")
+        {
+            assert!(of("/dev/shm").is_some());
+        }
+    }
 }

@@ -7,7 +7,8 @@
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::pipeline::watched::{PipelineShot, SinkShot, Snapshot, StepShot};
+use crate::pipeline::watched::{PipelineShot, SinkShot, Snapshot, SourceShot, StepShot};
+use crate::source::figures::LIST_PRICE;
 
 /// One metric.
 pub struct Row {
@@ -31,13 +32,15 @@ pub enum Read {
     Program(Of<Snapshot>),
     /// Each pipeline: label `pipeline`. The second argument is the moment.
     Pipeline(fn(&PipelineShot, &Snapshot) -> Option<f64>),
+    /// Each source of each pipeline: labels `pipeline` and `source`.
+    Source(Of<SourceShot>),
     /// Each transform of each pipeline: labels `pipeline` and `transform`.
     Transform(Of<StepShot>),
     /// Each sink of each pipeline: labels `pipeline` and `sink`.
     Sink(Of<SinkShot>),
 }
 
-use Read::{Build, Pipeline, Program, Sink, Transform};
+use Read::{Build, Pipeline, Program, Sink, Source, Transform};
 
 const fn row(name: &'static str, help: &'static str, read: Read) -> Row {
     Row { name, help, read }
@@ -75,6 +78,16 @@ pub const TABLE: &[Row] = &[
     row("trailship_read_bytes_total", "Bytes of objects read, decompressed.", Pipeline(|at, _| n(at.totals.bytes))),
     row("trailship_memory_in_flight_bytes", "Bytes of objects, windows and payloads held.", Pipeline(|at, _| n(at.held as u64))),
     row("trailship_answers_forgotten_total", "Answers of sinks forgotten early: those records may arrive twice.", Pipeline(|at, _| n(at.forgotten))),
+
+    row("trailship_source_partitions", "Partitions of a bucket (account, kind, region) that are listed.", Source(|at| n(at.figures.partitions?))),
+    row("trailship_source_lists_total", "LIST requests made.", Source(|at| n(at.figures.lists?))),
+    row("trailship_source_lists_per_month", "Estimate: LIST requests a month at the pace of now.", Source(|at| at.figures.lists_a_month)),
+    row("trailship_source_lists_dollars_per_month", "Estimate: what these cost, in us-east-1.", Source(|at| Some(at.figures.lists_a_month? * LIST_PRICE))),
+    row("trailship_source_other_keys_total", "Keys listed that are no log objects; those of the last hours count at each look.", Source(|at| n(at.figures.others?))),
+    row("trailship_source_late_objects_total", "Objects that came later than they were looked for, and were found by a sweep.", Source(|at| n(at.figures.late?))),
+    row("trailship_source_lateness_seconds", "The largest lateness of an object: so far is looked back at each poll.", Source(|at| n(at.figures.lateness?))),
+    row("trailship_source_messages_held", "Messages of a queue that are ours now.", Source(|at| n(at.figures.held?))),
+    row("trailship_source_messages_left_total", "Times a message was left on the queue: not understood, or of a bucket that is not read.", Source(|at| n(at.figures.left?))),
 
     row("trailship_transform_records_filtered_total", "Records it left out on purpose.", Transform(|at| n(at.books.filtered))),
     row("trailship_transform_records_sampled_total", "Records it left out, and the kept ones stand for them.", Transform(|at| n(at.books.sampled))),
@@ -119,6 +132,7 @@ impl Row {
             Build => &["version"],
             Program(_) => &[],
             Pipeline(_) => &["pipeline"],
+            Source(_) => &["pipeline", "source"],
             Transform(_) => &["pipeline", "transform"],
             Sink(_) => &["pipeline", "sink"],
         }
@@ -143,6 +157,11 @@ impl Row {
             Build => add(&[env!("CARGO_PKG_VERSION")], Some(1.0)),
             Program(read) => add(&[], read(all)),
             Pipeline(read) => all.pipelines.iter().for_each(|at| add(&[&at.name], read(at, all))),
+            Source(read) => {
+                for at in &all.pipelines {
+                    at.sources.iter().for_each(|source| add(&[&at.name, &source.name], read(source)));
+                }
+            }
             Transform(read) => {
                 for at in &all.pipelines {
                     at.steps.iter().for_each(|step| add(&[&at.name, &step.name], read(step)));

@@ -6,14 +6,15 @@ use tokio::runtime::Runtime;
 
 use crate::fake_s3::{Asked, FakeS3, Fault, Kind, Run};
 use crate::here::{ARCHIVE, Here, log_file, record};
-use crate::scene::{STDOUT, key, reading};
+use crate::scene::{BLOCKED, STDOUT, key, object, reading};
+use crate::sigv4;
 
 const ROOT: &str = "AWSLogs/";
 const ONE: &str = "111111111111";
 
 /// A fake with one object of 400 kB, as it is; the ids in it, and a program that reads it.
 fn one(
-    choose: impl Fn(&Asked) -> Option<Fault> + Send + Sync + 'static,
+    choose: impl Fn(&Asked<'_>) -> Option<Fault> + Send + Sync + 'static,
 ) -> (Runtime, FakeS3, Here, Vec<String>) {
     let runtime = Runtime::new().unwrap();
     let fake = runtime.block_on(FakeS3::start(Vec::new(), Duration::ZERO, choose));
@@ -98,4 +99,50 @@ fn the_first_record_of_a_hundred_million_keys_comes_soon() {
         fake.count(Kind::List)
     );
     assert!(waited < Duration::from_secs(20), "{}", running.said());
+}
+
+#[test]
+fn every_request_is_signed_as_aws_asks_for_it() {
+    let runtime = Runtime::new().unwrap();
+    for (secret, works) in [("test", true), ("another", false)] {
+        let signed = move |asked: &Asked<'_>| sigv4::check(asked.head, secret).err().map(Fault::Refused);
+        let fake = runtime.block_on(FakeS3::start(Vec::new(), Duration::ZERO, signed));
+        // Names that are written differently in a path, in a query and in a signature.
+        for root in ["AWSLogs/", "a b+c%20=\u{e9}&~*'(!)/AWSLogs/", "//x/AWSLogs/"] {
+            fake.put(&key(root, ONE, "eu-west-1", 10, "a"), object(&[root]));
+        }
+        let source = "type = \"s3\"\nbucket = \"trail\"\nrequester_pays = true\nowner = \"123456789012\"";
+        let here = reading(&fake.endpoint(), source, ARCHIVE);
+        if works {
+            let ran = here.once();
+            ran.ended(0);
+            assert_eq!(here.ids("out").len(), 3, "{}", ran.said);
+        } else {
+            let mut running = here.start(&["run"]);
+            running.until("it is told", |said| said.contains("are not valid (SignatureDoesNotMatch"));
+            running.stop();
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_fails_counts_against_no_object() {
+    let (_runtime, fake, _, mut ids) = one(|_| None);
+    let here = reading(&fake.endpoint(), "type = \"s3\"\nbucket = \"trail\"", BLOCKED);
+    std::fs::write(here.at("blocked"), "not a folder").unwrap();
+    let mut running = here.start(&["run"]);
+    let began = SystemTime::now();
+    running.until("the sink was tried for a while", |said| {
+        said.contains("Not a directory") && began.elapsed().unwrap() > Duration::from_secs(4)
+    });
+    assert_eq!(fake.count(Kind::Get), 1, "{}", running.said());
+    // Also where it is lent again by another run.
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    running.end();
+    std::fs::remove_file(here.at("blocked")).unwrap();
+    let mut running = here.start(&["run"]);
+    running.until("it is shipped", |_| here.ids("blocked").len() >= ids.len());
+    running.stop().ended(0);
+    ids.sort();
+    assert_eq!((here.ids("blocked"), here.rejects().len()), (ids, 0));
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::here::{ARCHIVE, Here, id};
 use crate::moto::{Moto, Queue, REGION, moto};
-use crate::scene::{PROMPT, STDOUT, bulky, key, object, reading};
+use crate::scene::{BLOCKED, PROMPT, STDOUT, bulky, key, object, reading};
 
 const ROOT: &str = "AWSLogs/";
 const ONE: &str = "111111111111";
@@ -130,4 +130,58 @@ fn a_queue_that_is_not_there_is_told() {
     let ran = reading(&moto.endpoint(), &source, ARCHIVE).once();
     ran.ended(1);
     assert!(ran.said.contains("there is no such place"), "{}", ran.said);
+}
+
+#[test]
+fn a_sink_that_fails_counts_against_no_message() {
+    let Some(moto) = moto() else { return };
+    let dead = moto.queue("dead-blocked", &json!({}));
+    let redrive = json!({ "deadLetterTargetArn": dead.arn, "maxReceiveCount": "2" }).to_string();
+    let (queue, here) =
+        world(moto, "blocked", &json!({ "RedrivePolicy": redrive }), "lease = \"6s\"", BLOCKED);
+    let at = key(ROOT, ONE, REGION, 5, "x");
+    moto.put("blocked", &at, &object(&["kept"]));
+    tell(&queue, "blocked", &[at]);
+    fs::write(here.at("blocked"), "not a folder").unwrap();
+    let mut running = here.start(&["run"]);
+    // Longer than a lease.
+    let began = SystemTime::now();
+    running.until("the sink was tried for a while", |said| {
+        said.contains("Not a directory") && began.elapsed().unwrap() > Duration::from_secs(9)
+    });
+    assert_eq!((queue.count(), dead.count()), ((0, 1), (0, 0)), "{}", running.said());
+    fs::remove_file(here.at("blocked")).unwrap();
+    running.until("the queue is empty", |_| queue.count() == (0, 0));
+    running.stop().ended(0);
+    assert_eq!((here.ids("blocked"), here.rejects().len()), (vec!["kept".to_owned()], 0));
+    assert_eq!(dead.count(), (0, 0));
+}
+
+#[test]
+fn keys_are_found_whether_they_were_escaped_or_not() {
+    let Some(moto) = moto() else { return };
+    let (queue, here) = world(moto, "escapes", &json!({}), "", ARCHIVE);
+    // The second looks like an escaped one, and stands beside what it would be then.
+    let roots = ["a b+c/AWSLogs/", "a%20b+c/AWSLogs/"];
+    let keys = roots.map(|root| key(root, ONE, REGION, 5, "x"));
+    for (key, id) in keys.iter().zip(["plain", "looks-escaped"]) {
+        moto.put("escapes", key, &object(&[id]));
+    }
+    let notified = |key: &str| {
+        json!({ "Records": [{ "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+            "s3": { "bucket": { "name": "escapes" }, "object": { "key": key } } }] })
+    };
+    // As S3 escapes, as nobody should but some do, and as CloudTrail and EventBridge write keys.
+    let escaped = |key: &str| key.replace('%', "%25").replace('+', "%2B").replace(' ', "+");
+    let bridge = json!({ "source": "aws.s3", "detail-type": "Object Created",
+        "detail": { "bucket": { "name": "escapes" }, "object": { "key": keys[1] } } });
+    let only = key("only+here/AWSLogs/", ONE, REGION, 5, "x");
+    moto.put("escapes", &only, &object(&["not-escaped"]));
+    for body in [notified(&escaped(&keys[0])), bridge, notified(&only)] {
+        queue.send(&body.to_string());
+    }
+    let ran = here.once();
+    ran.ended(0);
+    assert_eq!(here.ids("out"), ["looks-escaped", "not-escaped", "plain"], "{}", ran.said);
+    assert_eq!((queue.count(), here.rejects().len()), ((0, 0), 0));
 }

@@ -6,6 +6,9 @@ use crate::moto::REGION;
 /// A sink whose files are finished at once, so that they can be looked at while the program runs.
 pub(crate) const PROMPT: &str =
     "[sinks.archive]\ntype = \"file\"\npath = \"out/{account}.ndjson\"\nrotate_age = \"1s\"\n";
+/// A sink that fails as long as there is a file where its folder should be.
+pub(crate) const BLOCKED: &str =
+    "[sinks.archive]\ntype = \"file\"\npath = \"blocked/{account}.ndjson\"\nrotate_age = \"1s\"\n";
 /// Standard output.
 pub(crate) const STDOUT: &str = "[sinks.out]\ntype = \"stdout\"\n";
 

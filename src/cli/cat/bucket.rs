@@ -178,11 +178,11 @@ async fn read<F: Future<Output = bool>>(
                     Ok(None) if at >= remote.size().unwrap_or_default() => return Ok(()),
                     Ok(None) => break "the connection ended before the object did".to_owned(),
                     Err(FetchError::Retry(error)) => break error,
-                    Err(FetchError::Object(error)) => return Err(error),
+                    Err(FetchError::Object(error) | FetchError::Place(error)) => return Err(error),
                 }
             },
             Err(FetchError::Retry(error)) => error,
-            Err(FetchError::Object(error)) => return Err(error),
+            Err(FetchError::Object(error) | FetchError::Place(error)) => return Err(error),
         };
         tries += 1;
         if tries == TRIES {

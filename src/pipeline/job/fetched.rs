@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Halt, Held, Job, Stored};
 use crate::ack::Note;
 use crate::pipeline::budget::Permit;
-use crate::source::{Body, MOST_FAILURES, Remote};
+use crate::source::{Body, FetchError, MOST_FAILURES, Remote};
 
 impl Job {
     /// The object, where it has to be fetched first.
@@ -30,8 +30,8 @@ impl Job {
         self.stored = Stored::Steps { from, check: None };
     }
 
-    /// The object cannot be had, for a reason of its own.
-    pub fn refuse(&mut self, reason: String) {
+    /// The object cannot be had, for a reason of its own or of its place.
+    pub fn refuse(&mut self, reason: FetchError) {
         self.stored = Stored::Unfetched(reason);
     }
 
@@ -39,7 +39,12 @@ impl Job {
     /// address. It counts as one read and one rejected.
     pub(super) fn unfetched(&mut self) -> Result<bool, Halt> {
         let Stored::Unfetched(reason) = &mut self.stored else { return Ok(false) };
-        let reason = std::mem::take(reason);
+        let reason = match reason {
+            FetchError::Object(reason) => std::mem::take(reason),
+            FetchError::Place(reason) | FetchError::Retry(reason) => {
+                return Err(Halt::Fail(Note::Place(std::mem::take(reason))));
+            }
+        };
         if self.failures + 1 < MOST_FAILURES {
             return Err(Halt::Fail(Note::Object(reason)));
         }

@@ -11,7 +11,7 @@ use crate::ack::Note;
 use crate::decode::Boundary;
 use crate::pipeline::budget::Kind;
 use crate::pipeline::hands::Hands;
-use crate::source::Body;
+use crate::source::{Body, FetchError};
 
 impl Job {
     /// Opens the object; a small one is read whole.
@@ -125,7 +125,7 @@ impl Job {
         self.stored = match body {
             Body::Bytes(bytes) => Stored::Whole { bytes: Held::Shared(bytes), check: None },
             Body::Stream(from) => Stored::Steps { from: Box::new(from), check: None },
-            Body::Remote(_) => Stored::Unfetched("a bug: it was not fetched".to_owned()),
+            Body::Remote(_) => Stored::Unfetched(FetchError::Object("a bug: it was not fetched".to_owned())),
             Body::File { path, check, .. } => {
                 let opened = File::open(&path).and_then(|file| Ok((file.try_clone()?, file)));
                 let (mut file, same) =

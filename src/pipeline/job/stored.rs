@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::decode::Input;
 use crate::pipeline::budget::Permit;
+use crate::source::FetchError;
 use crate::source::{Body, Check};
 
 /// An object, before and after it is opened.
@@ -21,7 +22,7 @@ pub(super) enum Stored {
         check: Option<(File, Check)>,
     },
     /// It cannot be had, and why.
-    Unfetched(String),
+    Unfetched(FetchError),
 }
 
 /// Bytes in memory.

@@ -166,7 +166,7 @@ impl Source for Lane {
             }
             drop(state);
             let why = match end.note {
-                Note::Why(why) | Note::Changed(why) | Note::Object(why) => why,
+                Note::Why(why) | Note::Changed(why) | Note::Object(why) | Note::Place(why) => why,
                 Note::None | Note::Incomplete | Note::Stopped => "a sink did not take it".to_owned(),
             };
             lent.work.ended(0, 0, Some(why));

@@ -80,6 +80,17 @@ pub(super) fn start(prefix: &str) -> Vec<(Folder, String)> {
     vec![(folder, path)]
 }
 
+/// Whether a partition would be found from a prefix that a person wrote.
+pub(super) fn is_chosen(root: &str, partition: &str, choice: &Choice) -> bool {
+    let Some((_, root)) = start(root).pop() else { return false };
+    let mut parts = partition.trim_end_matches('/').rsplit('/');
+    let (Some(region), Some(kind), Some(account)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let named = choice.regions.takes(region) && choice.kinds.takes(kind) && choice.accounts.takes(account);
+    named && partition.starts_with(&root)
+}
+
 /// CloudTrail's kinds that hold events. Digests are files about files; Lake's are answers to queries.
 fn is_kind(name: &str) -> bool {
     name.strip_prefix("CloudTrail").is_some_and(|rest| {
@@ -101,8 +112,8 @@ fn is_region(name: &str) -> bool {
         && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// Lists the folders below a prefix, all pages.
-pub(super) async fn folders(bucket: &Bucket, prefix: &str) -> Result<Vec<String>, String> {
+/// Lists the folders below a prefix, all pages; counts these.
+pub(super) async fn folders(bucket: &Bucket, prefix: &str, pages: &mut u32) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
     let mut token = None;
     loop {
@@ -111,6 +122,7 @@ pub(super) async fn folders(bucket: &Bucket, prefix: &str) -> Result<Vec<String>
             .set_continuation_token(token.take())
             .set_request_payer(bucket.payer.clone())
             .set_expected_bucket_owner(bucket.owner.clone());
+        *pages += 1;
         let page = request.send().await.map_err(|error| refused(bucket, prefix, &error))?;
         found.extend(page.common_prefixes().iter().filter_map(|prefix| prefix.prefix().map(str::to_owned)));
         token = page.next_continuation_token().map(str::to_owned);
@@ -195,5 +207,11 @@ mod tests {
             toml::from_str("accounts.exclude = [\"111111111111\"]\nregions.include = [\"eu-west-1\"]")
                 .unwrap();
         assert_eq!(walk(KEYS, "", &choice), ["AWSLogs/o-abcdefghij/222222222222/CloudTrail/eu-west-1/"]);
+        // What was known before is chosen alike.
+        let known = walk(KEYS, "", &Choice::default());
+        let chosen = |root: &str| known.iter().filter(|known| is_chosen(root, known, &choice)).count();
+        assert_eq!([chosen(""), chosen("AWSLogs/o-abcdefghij/"), chosen("landing/zone")], [1, 1, 0]);
+        assert!(known.iter().all(|known| is_chosen("", known, &Choice::default())));
+        assert!(is_chosen("AWSLogs/111111111111/CloudTrail/eu-west-1/2024", &known[1], &Choice::default()));
     }
 }

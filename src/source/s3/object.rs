@@ -1,7 +1,7 @@
 //! Objects of a bucket: asked for whole, or from where a connection broke off.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -97,22 +97,48 @@ pub(crate) struct Object {
     pub(crate) other_key: Option<String>,
     /// Bytes, where that was told.
     pub(crate) size: Option<u64>,
-    /// Its tag as told; what has another when a connection broke off is not put together.
+    /// Whether others need not wait until the bucket can be read: anybody may have named it.
+    pub(crate) gives_way: bool,
+    /// Its tag as told.
     pub(crate) tag: Option<String>,
+    /// Its tag as it came. What has another when a connection broke off is not put together.
+    came: Mutex<Option<String>>,
 }
 
 impl Object {
+    /// An object of which only the key is known.
+    pub(crate) fn new(bucket: Arc<Bucket>, key: String) -> Object {
+        Object {
+            bucket,
+            key,
+            other_key: None,
+            size: None,
+            gives_way: false,
+            tag: None,
+            came: Mutex::default(),
+        }
+    }
+
+    /// The tag that the rest of it has to have.
+    fn same(&self) -> Option<String> {
+        self.came.lock().unwrap_or_else(PoisonError::into_inner).clone().or_else(|| self.tag.clone())
+    }
+
     async fn ask(&self, key: &str, from: u64) -> Result<Box<dyn Pieces>, (Kind, FetchError)> {
         let bucket = &*self.bucket;
         let request = bucket.client.get_object().bucket(&bucket.name).key(key);
         let request = request
             .set_range((from > 0).then(|| format!("bytes={from}-")))
-            .set_if_match(self.tag.clone().filter(|_| from > 0))
+            .set_if_match(if from > 0 { self.same() } else { None })
             .set_request_payer(bucket.payer.clone())
             .set_expected_bucket_owner(bucket.owner.clone());
         match request.send().await {
             Ok(output) => {
                 bucket.readable.store(true, Ordering::Relaxed);
+                if from == 0 {
+                    let tag = output.e_tag().map(str::to_owned);
+                    *self.came.lock().unwrap_or_else(PoisonError::into_inner) = tag;
+                }
                 Ok(Box::new(Coming { body: output.body, address: bucket.address(key) }))
             }
             Err(error) => Err(self.refused(key, &Refusal::of(&error))),
@@ -138,6 +164,7 @@ impl Object {
             Kind::Gone | Kind::Archived | Kind::Replaced => FetchError::Object(text),
             // Where nothing at all may be read, it is not about this object.
             Kind::Denied | Kind::Key if bucket.readable.load(Ordering::Relaxed) => FetchError::Object(text),
+            Kind::Denied | Kind::Key | Kind::NoPlace if self.gives_way => FetchError::Place(text),
             _ => FetchError::Retry(text),
         };
         (refusal.kind, error)

@@ -22,7 +22,7 @@ pub(super) const SWEEP_EVERY: i64 = 6 * 60;
 /// Objects of one partition that are on their way, at most; beyond, it is not listed.
 pub(super) const MOST_WAITING: usize = 10_000;
 /// So many times less a quiet partition is polled, at most.
-const SLOWEST: i64 = 15;
+pub(super) const SLOWEST: i64 = 15;
 /// Minutes after which a partition without objects is polled less.
 const ACTIVE: i64 = 120;
 
@@ -70,11 +70,13 @@ pub(super) struct Partition {
     seen: BTreeMap<i64, Vec<u64>>,
     /// Objects that are not settled.
     pub(super) waiting: usize,
-    /// When it is polled next, in seconds from 1970.
-    pub(super) due: i64,
     /// How many times less than a busy one it is polled.
     quiet: i64,
     listing: Option<Listing>,
+    /// The minute of the first key listed.
+    first: Option<Minute>,
+    /// Listed to its end, and never again.
+    pub(super) is_over: bool,
 }
 
 /// A listing that goes on: more than one page.
@@ -127,7 +129,16 @@ impl Partition {
 
     /// A partition as the state has it.
     pub(super) fn restored(prefix: String, cursor: Cursor) -> Partition {
-        Partition { prefix, cursor, seen: BTreeMap::new(), waiting: 0, due: 0, quiet: 1, listing: None }
+        Partition {
+            prefix,
+            cursor,
+            seen: BTreeMap::new(),
+            waiting: 0,
+            quiet: 1,
+            listing: None,
+            first: None,
+            is_over: false,
+        }
     }
 
     /// Takes up names seen in an hour, from the state.
@@ -185,6 +196,7 @@ impl Partition {
                 news.others += 1;
                 continue;
             };
+            self.first.get_or_insert(minute);
             let hour = minute.hour();
             let hash = hash(name_of(&listed.key));
             let is_kept = minute.0 > remembered(now);
@@ -232,6 +244,19 @@ impl Partition {
         }
         self.quiet = if now.0 - self.cursor.came <= ACTIVE { 1 } else { (self.quiet * 2).min(SLOWEST) };
         self.quiet * every
+    }
+
+    /// How many times less than a busy one it is polled.
+    pub(super) fn quiet(&self) -> i64 {
+        self.quiet
+    }
+
+    /// How far a range of time that ends with `until` was listed by this run, and how long it is, minutes.
+    pub(super) fn way(&self, until: Minute) -> Option<(u64, u64)> {
+        let first = self.first?;
+        let newest = if self.is_over { until } else { keys::minute(name_of(&self.cursor.after))? };
+        let between = |from: Minute, to: Minute| u64::try_from(to.0 - from.0).unwrap_or_default();
+        Some((between(first, newest), between(first, until)))
     }
 
     /// Whether a listing goes on.

@@ -1,5 +1,6 @@
 //! The task that lists a bucket: finds partitions, polls each at its own pace, writes down what is news and hands it on.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 
+use super::cost::lists_a_month;
 use super::discover::{self, Folder};
 use super::keys::{self, Minute};
 use super::ledger::Waiting;
@@ -18,19 +20,20 @@ use super::object::Bucket;
 use super::partition::{Listed, Partition, Request};
 use super::{Choice, Found, Shared, lock};
 use crate::clock::Clock;
+use crate::source::figures::LIST_PRICE;
 
 /// Listings and discoveries at once.
 const AT_ONCE: usize = 16;
 /// Busy partitions are polled so many times between two discoveries of new ones.
 const POLLS: i64 = 10;
+/// Where there is a limit, every such request may look for new partitions.
+const LOOKS: u64 = 4;
 /// First pause after a refused listing; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: i64 = 1;
 /// Seconds.
 const LONGEST_PAUSE: i64 = 300;
 /// Refusals in a row after which a run that ends gives up.
 const MOST_REFUSALS: u32 = 6;
-/// Dollars for 1,000 LIST requests (S3 standard, us-east-1; estimate).
-const LIST_PRICE: f64 = 0.005;
 
 /// Lists one bucket.
 pub(super) struct Poller {
@@ -50,18 +53,37 @@ pub(super) struct Poller {
 
 /// What one request brought.
 enum Answer {
-    Page { prefix: String, listed: Vec<Listed>, more: bool },
-    Refused { prefix: String, message: String },
-    Folders { folder: Folder, path: String, names: Result<Vec<String>, String> },
+    Page {
+        prefix: String,
+        listed: Vec<Listed>,
+        more: bool,
+    },
+    Refused {
+        prefix: String,
+        message: String,
+    },
+    /// `pages`: the requests it took.
+    Folders {
+        folder: Folder,
+        path: String,
+        names: Result<Vec<String>, String>,
+        pages: u32,
+    },
 }
 
 /// The state of the task.
 #[derive(Default)]
 struct Round {
+    /// Partitions that are not being listed, by when they are due, in seconds. One that was listed to its end by a run that
+    /// ends is in it no more.
+    agenda: BTreeSet<(i64, String)>,
+    /// Partitions of which too much is on its way.
+    full: BTreeSet<String>,
     /// Folders to look into.
     folders: VecDeque<(Folder, String)>,
     looking: usize,
-    listing: BTreeSet<String>,
+    /// Requests so far, of either sort.
+    turn: u64,
     discover_at: i64,
     discovered: bool,
     pause: i64,
@@ -73,19 +95,36 @@ struct Round {
     refused: u32,
 }
 
+impl Round {
+    /// Whether new partitions are being looked for.
+    fn is_looking(&self) -> bool {
+        self.looking > 0 || !self.folders.is_empty()
+    }
+}
+
 impl Poller {
     pub(super) async fn run(self) {
         let mut round = Round { pause: FIRST_PAUSE, ..Round::default() };
+        {
+            let desk = lock(&self.shared.desk);
+            // Known from runs before, which may have been told to look at more.
+            let chosen = |prefix: &&String| discover::is_chosen(&self.prefix, prefix, &self.choice);
+            round.agenda.extend(desk.partitions.keys().filter(chosen).map(|prefix| (0, prefix.clone())));
+        }
         let mut requests = FuturesUnordered::new();
         loop {
             let now = self.clock.now().seconds();
-            if now >= round.discover_at {
+            // A look at many accounts may take longer than the time between two.
+            if now >= round.discover_at && !round.is_looking() {
                 round.discover_at = if self.once { i64::MAX } else { now + self.every * POLLS };
                 round.folders.extend(discover::start(&self.prefix));
             }
-            while requests.len() < AT_ONCE && self.may_list(&mut round) {
-                if let Some(request) = self.due(&round, now) {
-                    round.listing.insert(request.prefix.clone());
+            while requests.len() < AT_ONCE && self.may_list(&round) {
+                // What was found is polled first; where requests are few, it leaves some for what is new.
+                let looks = self.most.is_some() && now >= round.look_at && round.turn.is_multiple_of(LOOKS);
+                let due = if looks && !round.folders.is_empty() { None } else { self.due(&mut round, now) };
+                round.turn += 1;
+                if let Some(request) = due {
                     requests.push(self.list(request).boxed());
                 } else if now >= round.look_at
                     && let Some((folder, path)) = round.folders.pop_front()
@@ -99,13 +138,13 @@ impl Poller {
                 } else {
                     break;
                 }
-                self.spend(&mut round);
+                self.spend(&mut round, 1);
             }
-            if !round.discovered && round.looking == 0 && round.folders.is_empty() {
+            if !round.discovered && !round.is_looking() {
                 round.discovered = true;
                 self.tell_estimate();
             }
-            if self.once && requests.is_empty() && round.discovered && self.is_over() {
+            if self.once && requests.is_empty() && round.discovered && round.agenda.is_empty() {
                 return;
             }
             if self.once && round.refused >= MOST_REFUSALS {
@@ -126,55 +165,50 @@ impl Poller {
     }
 
     /// Whether the limit of an hour leaves room for a LIST.
-    fn may_list(&self, round: &mut Round) -> bool {
+    fn may_list(&self, round: &Round) -> bool {
         self.most.is_none() || self.clock.now().0 / 1_000_000 >= round.next_list
     }
 
-    fn spend(&self, round: &mut Round) {
-        self.shared.lists.fetch_add(1, Ordering::Relaxed);
+    fn spend(&self, round: &mut Round, requests: u32) {
+        self.shared.lists.fetch_add(requests.into(), Ordering::Relaxed);
         if let Some(most) = self.most {
             let now = self.clock.now().0 / 1_000_000;
-            round.next_list = round.next_list.max(now) + 3_600_000 / i64::from(most.get());
+            let each = i64::from(3_600_000_u32.div_ceil(most.get()));
+            round.next_list = round.next_list.max(now) + each * i64::from(requests);
         }
     }
 
     /// A partition whose time has come, and what to ask for.
-    fn due(&self, round: &Round, now: i64) -> Option<Request> {
-        let mut desk = lock(&self.shared.desk);
+    fn due(&self, round: &mut Round, now: i64) -> Option<Request> {
         let minute = Minute::of(self.clock.now());
-        let mut full = None;
-        let request =
-            desk.partitions.values_mut().filter(|partition| partition.due <= now).find_map(|partition| {
-                if round.listing.contains(&partition.prefix) {
-                    return None;
-                }
-                let request = partition.request(minute);
-                if request.is_none() {
-                    full = Some(partition.prefix.clone());
-                    partition.due = now + 1;
-                }
-                request
-            });
-        if let Some(prefix) = full {
-            desk.trouble = Some(format!("{prefix} is not listed: too many of its objects are not settled"));
-        } else if desk.trouble.as_ref().is_some_and(|trouble| trouble.ends_with("not settled")) {
-            desk.trouble = None;
+        let mut desk = lock(&self.shared.desk);
+        while round.agenda.first().is_some_and(|(due, _)| *due <= now) {
+            let (_, prefix) = round.agenda.pop_first()?;
+            let request = desk.partitions.get_mut(&prefix).and_then(|partition| partition.request(minute));
+            let was_full = round.full.remove(&prefix);
+            if request.is_none() {
+                desk.trouble =
+                    Some(format!("{prefix} is not listed: too many of its objects are not settled"));
+                round.agenda.insert((now + 1, prefix.clone()));
+                round.full.insert(prefix);
+                continue;
+            }
+            if was_full && round.full.is_empty() {
+                desk.trouble = None;
+            }
+            return request;
         }
-        request
-    }
-
-    /// Whether every partition was listed to its end.
-    fn is_over(&self) -> bool {
-        let desk = lock(&self.shared.desk);
-        desk.partitions.values().all(|partition| partition.due == i64::MAX)
+        None
     }
 
     fn wait(&self, round: &Round, now: i64) -> Duration {
-        let desk = lock(&self.shared.desk);
-        let listing = |partition: &&Partition| !round.listing.contains(&partition.prefix);
-        let due = desk.partitions.values().filter(listing).map(|partition| partition.due).min();
-        let look = if round.folders.is_empty() { i64::MAX } else { round.look_at };
-        let next = due.unwrap_or(i64::MAX).min(round.discover_at).min(look).clamp(now, now + 3600);
+        let due = round.agenda.first().map_or(i64::MAX, |(due, _)| *due);
+        let look = match round.folders.is_empty() {
+            true if round.looking > 0 => i64::MAX,
+            true => round.discover_at,
+            false => round.look_at,
+        };
+        let next = due.min(look).clamp(now, now + 3600);
         let limited = if self.most.is_some() { round.next_list - self.clock.now().0 / 1_000_000 } else { 0 };
         let millis = ((next - now) * 1000).max(limited).max(if next <= now { 50 } else { 0 });
         Duration::from_millis(u64::try_from(millis).unwrap_or(1000))
@@ -220,28 +254,30 @@ impl Poller {
     }
 
     async fn look(&self, folder: Folder, path: String) -> Answer {
+        let mut pages = 0;
         let names = match folder {
             Folder::Partition => Ok(Vec::new()),
-            _ => discover::folders(&self.bucket, &path).await,
+            _ => discover::folders(&self.bucket, &path, &mut pages).await,
         };
-        Answer::Folders { folder, path, names }
+        Answer::Folders { folder, path, names, pages }
     }
 
     /// Takes an answer. `false`: nobody wants more, or the state cannot be written.
     async fn take(&self, round: &mut Round, answer: Answer) -> bool {
         let now = self.clock.now().seconds();
         match answer {
-            Answer::Folders { folder, path, names } => {
+            Answer::Folders { folder, path, names, pages } => {
                 round.looking -= 1;
+                self.spend(round, pages.saturating_sub(1));
                 if names.is_ok() {
                     self.answered(round);
                 }
                 match names {
-                    Ok(_) if folder == Folder::Partition => self.enter(path),
+                    Ok(_) if folder == Folder::Partition => self.enter(round, path),
                     Ok(names) => {
                         for (folder, path) in discover::below(&folder, &path, &names, &self.choice) {
                             match folder {
-                                Folder::Partition => self.enter(path),
+                                Folder::Partition => self.enter(round, path),
                                 _ => round.folders.push_back((folder, path)),
                             }
                         }
@@ -255,22 +291,18 @@ impl Poller {
             }
             Answer::Refused { prefix, message } => {
                 let pause = self.trouble(round, message);
-                round.listing.remove(&prefix);
-                if let Some(partition) = lock(&self.shared.desk).partitions.get_mut(&prefix) {
-                    partition.due = now + pause;
-                }
+                round.agenda.insert((now + pause, prefix));
                 true
             }
             Answer::Page { prefix, listed, more } => {
-                round.listing.remove(&prefix);
                 self.answered(round);
-                self.page(&prefix, listed, more).await
+                self.page(round, prefix, listed, more).await
             }
         }
     }
 
     /// Enters a page: what is news is written down, then handed on.
-    async fn page(&self, prefix: &str, mut listed: Vec<Listed>, more: bool) -> bool {
+    async fn page(&self, round: &mut Round, prefix: String, mut listed: Vec<Listed>, more: bool) -> bool {
         let (now, minute) = (self.clock.now().seconds(), Minute::of(self.clock.now()));
         let mut more = more;
         if let Some(until) = self.until {
@@ -283,10 +315,14 @@ impl Poller {
         }
         let (ops, news) = {
             let mut desk = lock(&self.shared.desk);
-            let Some(partition) = desk.partitions.get_mut(prefix) else { return true };
+            let Some(partition) = desk.partitions.get_mut(&prefix) else { return true };
             let news = partition.take(listed, more, minute);
             let rest = partition.rest(minute, self.every);
-            partition.due = if self.once && !partition.is_listing() { i64::MAX } else { now + rest };
+            if !self.once || partition.is_listing() {
+                round.agenda.insert((now + rest, prefix));
+            } else {
+                partition.is_over = true;
+            }
             let changed = !news.objects.is_empty() || !news.forgotten.is_empty();
             (if changed { self.shared.ledger.news(partition, &news) } else { Vec::new() }, news)
         };
@@ -310,9 +346,11 @@ impl Poller {
     }
 
     /// A partition was found.
-    fn enter(&self, prefix: String) {
-        let mut desk = lock(&self.shared.desk);
-        desk.partitions.entry(prefix.clone()).or_insert_with(|| Partition::new(prefix, self.floor));
+    fn enter(&self, round: &mut Round, prefix: String) {
+        if let Entry::Vacant(entry) = lock(&self.shared.desk).partitions.entry(prefix.clone()) {
+            entry.insert(Partition::new(prefix.clone(), self.floor));
+            round.agenda.insert((0, prefix));
+        }
     }
 
     /// The bucket has answered.
@@ -339,19 +377,19 @@ impl Poller {
         if self.once {
             return;
         }
-        let partitions = lock(&self.shared.desk).partitions.len();
+        let (partitions, month) = {
+            let desk = lock(&self.shared.desk);
+            (desk.partitions.len(), lists_a_month(&desk, self.every, self.most))
+        };
         if partitions == 0 {
             tracing::warn!(bucket = %self.bucket.name, prefix = %self.prefix, "no CloudTrail objects were found: looked for `AWSLogs/` at and below the prefix");
             return;
         }
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let most = (partitions as f64) * 30.0 * 86_400.0 / self.every as f64;
         tracing::info!(
             bucket = %self.bucket.name,
             partitions,
-            "estimate: at most {:.0} LIST requests a month if every partition is busy (${:.2}), a fifteenth of it for quiet ones",
-            most,
-            most / 1000.0 * LIST_PRICE
+            "estimate: at most {month:.0} LIST requests a month if every partition is busy (${:.2}), a fifteenth of it for quiet ones",
+            month * LIST_PRICE
         );
     }
 }

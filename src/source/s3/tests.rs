@@ -59,13 +59,26 @@ async fn settles(number: impl Fn() -> u64) -> u64 {
 /// A source of a bucket, and where its state is.
 fn source(fake: &FakeS3, clock: &Clock) -> (Arc<S3>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Store::open(folder.path(), clock).unwrap());
-    let config: Config = toml::from_str("bucket = \"trail\"\nevery = \"1s\"").unwrap();
-    let (clock, stdin) = (clock.clone(), Pipe::empty());
+    let store = Store::open(folder.path(), clock).unwrap();
+    (source_with(fake, clock, store, ""), folder)
+}
+
+/// The same with a state and settings of its own.
+fn source_with(fake: &FakeS3, clock: &Clock, store: Store, more: &str) -> Arc<S3> {
+    let config: Config = toml::from_str(&format!("bucket = \"trail\"\nevery = \"1s\"\n{more}")).unwrap();
+    let (clock, store, stdin) = (clock.clone(), Arc::new(store), Pipe::empty());
     let build = Build { pipeline: "main", name: "trail", store, clock, once: false, stdin };
     let source = S3::build(&config, &build).unwrap();
     assert!(source.open.set(source.begin(bucket(fake))).is_ok());
-    (Arc::new(source), folder)
+    Arc::new(source)
+}
+
+/// Partitions in as many accounts, each with so many keys five minutes apart, the last of them five minutes ago.
+fn accounts(number: u64, keys: u64) -> Vec<Run> {
+    let last = Clock::System.now().seconds() / 60 - 5;
+    let first = last - 5 * (i64::try_from(keys).unwrap() - 1);
+    let prefix = |number| format!("AWSLogs/{}/CloudTrail/eu-west-1/", 100_000_000_000 + number);
+    (0..number).map(|number| Run { prefix: prefix(number), first, every: 5, keys }).collect()
 }
 
 fn settled(lent: &Delivery, verdict: Verdict, note: Note) -> Settled {
@@ -125,4 +138,95 @@ async fn an_object_that_failed_is_lent_again_soon_also_when_nothing_new_comes() 
     source.settle(vec![settled(&lent[0], Verdict::Failed, Note::Object("gone".into()))]).await.unwrap();
     let again = tokio::time::timeout(Duration::from_secs(20), again).await.unwrap().unwrap();
     assert_eq!((again.len(), again[0].failures), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_that_cannot_be_remembered_stops_the_source() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path(), &Clock::System).unwrap());
+    let fake = FakeS3::start(accounts(1, 3), Duration::ZERO, |_| None).await;
+    let store = Store::read_only(folder.path(), &Clock::System).unwrap();
+    let source = source_with(&fake, &Clock::System, store, "");
+    let ended = tokio::time::timeout(Duration::from_secs(20), source.next(10)).await.unwrap();
+    // Nothing is lent that would be forgotten.
+    assert!(matches!(&ended, Err(SourceError::Stop(why)) if why.contains("reading")), "{ended:?}");
+    assert!(source.trouble().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_listed_in_an_hour_than_is_allowed_and_new_partitions_are_found_all_the_same() {
+    let fake = FakeS3::start(accounts(3, 3), Duration::ZERO, |_| None).await;
+    let (folder, began) = (tempfile::tempdir().unwrap(), tokio::time::Instant::now());
+    let store = Store::open(folder.path(), &Clock::System).unwrap();
+    // Two in a second; three partitions alone would take three in a second, and each look for new ones eight more.
+    let source = source_with(&fake, &Clock::System, store, "max_list_per_hour = 7200");
+    let shipped = Arc::new(AtomicU64::new(0));
+    let shipping = tokio::spawn(ship(source.clone(), shipped.clone()));
+    while shipped.load(Ordering::SeqCst) < 9 || began.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", source.trouble());
+    }
+    let lists = fake.count(Kind::List) + fake.count(Kind::Folders);
+    let most = began.elapsed().as_secs() * 2 + 3;
+    assert!((11..=most).contains(&lists), "{lists} of {most}");
+    assert_eq!(source.figures().lists, Some(lists));
+    shipping.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_for_new_partitions_that_takes_long_is_not_begun_twice() {
+    // Fifty accounts at a folder a second: longer than the ten seconds between two looks.
+    let fake = FakeS3::start(accounts(50, 1), Duration::ZERO, |_| None).await;
+    let (source, _folder) = source(&fake, &Clock::System);
+    let shipping = tokio::spawn(ship(source.clone(), Arc::default()));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let first = fake.count(Kind::Folders);
+    assert!((100..=110).contains(&first), "{first}");
+    tokio::time::sleep(Duration::from_secs(24)).await;
+    let (all, of_root) = (fake.count(Kind::Folders), fake.asked(Kind::Folders, ""));
+    assert!((first + 8..=first + 18).contains(&all), "{first}, then {all}");
+    assert_eq!(of_root, 2);
+    shipping.abort();
+}
+
+/// What is fetched of an object, as the pipeline does: the pieces, and why there are no more.
+async fn fetched(lent: &Delivery) -> (u64, Result<(), crate::source::FetchError>) {
+    let Body::Remote(remote) = &lent.body else { panic!("{lent:?}") };
+    let size = match remote.size() {
+        Some(size) => size,
+        None => remote.ask_size().await.unwrap(),
+    };
+    let (mut at, mut open) = (0, remote.open(0).await.unwrap());
+    loop {
+        match open.next().await {
+            Ok(Some(piece)) => at += piece.len() as u64,
+            Ok(None) if at >= size => return (at, Ok(())),
+            Ok(None) => match remote.open(at).await {
+                Ok(next) => open = next,
+                Err(error) => return (at, Err(error)),
+            },
+            Err(error) => return (at, Err(error)),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_became_shorter_after_it_was_listed_is_fetched_as_it_is_the_next_time() {
+    let fake = FakeS3::start(Vec::new(), Duration::ZERO, |_| None).await;
+    let key = accounts(1, 1)[0].key(0);
+    fake.put(&key, vec![b'x'; 1000]);
+    let (source, _folder) = source(&fake, &Clock::System);
+    let lent = source.next(10).await.unwrap().unwrap();
+    fake.put(&key, vec![b'x'; 10]);
+    let (bytes, ended) = fetched(&lent[0]).await;
+    assert!(
+        matches!(&ended, Err(crate::source::FetchError::Object(why)) if why.contains("replaced")),
+        "{ended:?}"
+    );
+    assert_eq!(bytes, 10);
+    source.settle(vec![settled(&lent[0], Verdict::Failed, Note::Object("replaced".into()))]).await.unwrap();
+    let again =
+        tokio::time::timeout(Duration::from_secs(20), source.next(10)).await.unwrap().unwrap().unwrap();
+    let (bytes, ended) = fetched(&again[0]).await;
+    assert_eq!((bytes, ended, again[0].failures), (10, Ok(()), 1));
 }

@@ -30,7 +30,9 @@ struct Lease {
     received: Instant,
     until: Instant,
     parts: usize,
-    failed: bool,
+    /// How often it was received.
+    times: u32,
+    /// The queue takes it away when it comes once more.
     is_last: bool,
 }
 
@@ -38,8 +40,18 @@ struct Lease {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Over {
     pub(super) receipt: String,
-    /// Whether it is deleted; else it is given back.
-    pub(super) delete: bool,
+    pub(super) how: How,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// It is deleted.
+    Delete,
+    /// It is given back: others may have it at once.
+    Back,
+    /// It stays on the queue, hidden for a time that grows with how often it was received.
+    Leave(u32),
 }
 
 /// All messages that are ours.
@@ -52,24 +64,25 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    /// A message with so many parts is ours. `is_last`: the queue will take it away when it comes once more. `None`: it is
-    /// ours already, and came a second time; the newer receipt is the one that counts.
+    /// A message with so many parts is ours, received for the `times`th time of `most` (0: of any number; then the queue
+    /// takes it away). `None`: it is ours already, and came a second time; the newer receipt is the one that counts.
     pub(super) fn take(
         &mut self,
         id: &str,
         receipt: String,
         parts: usize,
         lease: Duration,
-        is_last: bool,
+        (times, most): (u32, u32),
     ) -> Option<Number> {
         let now = Instant::now();
+        let is_last = most > 0 && times + 1 >= most;
         if let Some(held) = self.by_id.get(id).and_then(|number| self.leases.get_mut(number)) {
-            held.receipt = receipt;
+            (held.receipt, held.until) = (receipt, now + lease);
             return None;
         }
         self.next += 1;
         let until = now + lease;
-        let lease = Lease { id: id.to_owned(), receipt, received: now, until, parts, failed: false, is_last };
+        let lease = Lease { id: id.to_owned(), receipt, received: now, until, parts, times, is_last };
         self.leases.insert(self.next, lease);
         self.by_id.insert(id.to_owned(), self.next);
         Some(self.next)
@@ -85,17 +98,23 @@ impl Leases {
         self.leases.get(&number).is_some_and(|lease| lease.is_last)
     }
 
-    /// A part has ended; tells how the message ended, after its last part.
-    pub(super) fn settled(&mut self, number: Number, well: bool) -> Option<Over> {
+    /// A part has ended well; the message is to be deleted after its last part.
+    pub(super) fn settled(&mut self, number: Number) -> Option<Over> {
         let lease = self.leases.get_mut(&number)?;
-        lease.failed |= !well;
         lease.parts = lease.parts.saturating_sub(1);
         if lease.parts > 0 {
             return None;
         }
         let lease = self.leases.remove(&number)?;
         self.by_id.remove(&lease.id);
-        Some(Over { receipt: lease.receipt, delete: !lease.failed })
+        Some(Over { receipt: lease.receipt, how: How::Delete })
+    }
+
+    /// A message is not for us, at least not now.
+    pub(super) fn leave(&mut self, number: Number) -> Option<Over> {
+        let lease = self.leases.remove(&number)?;
+        self.by_id.remove(&lease.id);
+        Some(Over { receipt: lease.receipt, how: How::Leave(lease.times) })
     }
 
     /// Those whose lease is half over, and may be extended by `lease`: their receipts.
@@ -113,10 +132,18 @@ impl Leases {
         due
     }
 
+    /// These could not be extended: they are due again at the next look.
+    pub(super) fn not_extended(&mut self, receipts: &[String]) {
+        let now = Instant::now();
+        for held in self.leases.values_mut().filter(|held| receipts.contains(&held.receipt)) {
+            held.until = now;
+        }
+    }
+
     /// Everything that is ours, to be given back.
     pub(super) fn all(&mut self) -> Vec<Over> {
         self.by_id.clear();
-        self.leases.drain().map(|(_, lease)| Over { receipt: lease.receipt, delete: false }).collect()
+        self.leases.drain().map(|(_, lease)| Over { receipt: lease.receipt, how: How::Back }).collect()
     }
 }
 
@@ -127,23 +154,28 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_is_deleted_after_its_last_part_and_given_back_when_one_failed() {
+    async fn a_message_is_deleted_after_its_last_part_with_its_newest_receipt() {
         let mut leases = Leases::default();
-        let mut take = |id, receipt: &str, last| leases.take(id, receipt.into(), 2, LEASE, last);
-        let (one, two) = (take("1", "old", false).unwrap(), take("2", "b", true).unwrap());
-        assert_eq!(take("1", "a", false), None);
-        assert_eq!(leases.settled(one, true), None);
-        assert_eq!(leases.settled(one, true), Some(Over { receipt: "a".into(), delete: true }));
+        let take =
+            |leases: &mut Leases, id, receipt: &str, times| leases.take(id, receipt.into(), 2, LEASE, times);
+        let (one, two) =
+            (take(&mut leases, "1", "old", (1, 3)).unwrap(), take(&mut leases, "2", "b", (2, 3)).unwrap());
+        assert_eq!(take(&mut leases, "1", "a", (2, 3)), None);
+        assert_eq!(leases.settled(one), None);
+        assert_eq!(leases.settled(one), Some(Over { receipt: "a".into(), how: How::Delete }));
         assert!(leases.is_last(two) && !leases.is_last(one));
-        assert_eq!(leases.settled(two, false), None);
-        assert_eq!(leases.settled(two, true), Some(Over { receipt: "b".into(), delete: false }));
-        assert_eq!(leases.settled(two, true), None);
+        assert_eq!(leases.settled(two), None);
+        assert_eq!(leases.settled(two), Some(Over { receipt: "b".into(), how: How::Delete }));
+        assert_eq!(leases.settled(two), None);
+        let three = take(&mut leases, "3", "c", (7, 0)).unwrap();
+        assert_eq!(leases.leave(three), Some(Over { receipt: "c".into(), how: How::Leave(7) }));
+        assert_eq!((leases.leave(three), leases.settled(three), leases.len()), (None, None, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn leases_are_extended_at_their_half_and_not_for_ever() {
         let mut leases = Leases::default();
-        leases.take("1", "a".into(), 1, LEASE, false);
+        leases.take("1", "a".into(), 1, LEASE, (1, 0));
         assert!(leases.due(LEASE).is_empty());
         let mut extended = 0;
         for _ in 0..2000 {
@@ -152,6 +184,18 @@ mod tests {
         }
         let most = usize::try_from(LONGEST.as_secs() / 31).unwrap();
         assert!((most - 4..=most).contains(&extended), "{extended} of {most}");
-        assert_eq!(leases.all(), [Over { receipt: "a".into(), delete: false }]);
+        assert_eq!(leases.all(), [Over { receipt: "a".into(), how: How::Back }]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_could_not_be_extended_is_due_again_at_once() {
+        let mut leases = Leases::default();
+        for id in ["a", "b"] {
+            leases.take(id, id.into(), 1, LEASE, (1, 0));
+        }
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(leases.due(LEASE).len(), 2);
+        leases.not_extended(&["b".to_owned()]);
+        assert_eq!((leases.due(LEASE), leases.due(LEASE).len()), (vec!["b".to_owned()], 0));
     }
 }

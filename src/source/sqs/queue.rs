@@ -1,7 +1,8 @@
 //! The queue itself: what it is, messages received, leases extended, messages deleted or given back.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -11,7 +12,7 @@ use aws_sdk_sqs::types::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-use super::lease::{Number, Over, Part};
+use super::lease::{How, Number, Over, Part};
 use super::message::{self, Meaning, Told};
 use super::{Config, Shared, lock};
 use crate::aws::{Kind, Refusal};
@@ -30,6 +31,17 @@ const WAIT: i32 = 20;
 const LONGEST: i32 = 3600;
 /// Between two looks at the leases.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Why a message stays on the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Why {
+    /// It is not understood.
+    Unknown,
+    /// What it names is not to be read.
+    Other,
+    /// What it names may not be read.
+    Refused,
+}
 
 /// A part of a message, to be lent.
 #[derive(Clone, Debug)]
@@ -52,7 +64,8 @@ pub(super) struct Queue {
     /// How often a message comes before the queue takes it away; 0: for ever.
     most_receives: u32,
     room: Semaphore,
-    told: AtomicBool,
+    /// Reasons to leave a message that were told.
+    told: Mutex<HashSet<Why>>,
     pub(super) left: AtomicU64,
     /// Held from when a message is taken off the list of ours until the queue knows: whoever closes waits for it.
     pub(super) ending: tokio::sync::Mutex<()>,
@@ -92,7 +105,7 @@ impl Queue {
             lease: config.lease.get(),
             most_receives: u32::try_from(most_receives).unwrap_or(u32::MAX),
             room: Semaphore::new(MOST),
-            told: AtomicBool::new(false),
+            told: Mutex::default(),
             left: AtomicU64::new(0),
             ending: tokio::sync::Mutex::default(),
         })
@@ -110,13 +123,20 @@ impl Queue {
         self.buckets.contains(&told.bucket)
     }
 
-    /// Deletes messages, or gives them back.
+    /// Deletes messages, gives them back, or leaves them.
     pub(super) async fn end(&self, over: Vec<Over>) {
-        let (delete, back): (Vec<Over>, Vec<Over>) = over.into_iter().partition(|over| over.delete);
-        self.room.add_permits(delete.len() + back.len());
-        let receipts = |over: Vec<Over>| over.into_iter().map(|over| over.receipt).collect::<Vec<_>>();
-        self.delete(receipts(delete)).await;
-        self.hide(receipts(back), 0).await;
+        self.room.add_permits(over.len());
+        let (mut delete, mut back) = (Vec::new(), Vec::new());
+        for Over { receipt, how } in over {
+            match how {
+                How::Delete => delete.push(receipt),
+                How::Back => back.push(receipt),
+                How::Leave(times) => drop(self.hide(vec![receipt], hidden_for(times)).await),
+            }
+        }
+        self.delete(delete).await;
+        // What is not given back comes again when its lease ends.
+        self.hide(back, 0).await;
     }
 
     async fn delete(&self, receipts: Vec<String>) {
@@ -148,19 +168,39 @@ impl Queue {
         }
     }
 
-    /// Sets for how long messages are hidden from others.
-    async fn hide(&self, receipts: Vec<String>, seconds: i32) {
+    /// Sets for how long messages are hidden from others. Returns the receipts for which it has to be tried again.
+    async fn hide(&self, receipts: Vec<String>, seconds: i32) -> Vec<String> {
+        let mut again = Vec::new();
         for group in receipts.chunks(10) {
             let entries = group.iter().zip(0..).filter_map(|(receipt, id): (_, u32)| {
                 let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(id.to_string());
                 entry.receipt_handle(receipt).visibility_timeout(seconds).build().ok()
             });
             let request = self.client.change_message_visibility_batch().queue_url(&self.url);
-            if let Err(error) = request.set_entries(Some(entries.collect())).send().await {
-                let permission = "sqs:ChangeMessageVisibility";
-                self.problem(&Refusal::of(&error).advice("extending leases", &self.who, permission));
+            match request.set_entries(Some(entries.collect())).send().await {
+                Ok(output) => {
+                    for failed in output.failed() {
+                        let why = failed.message().unwrap_or(failed.code());
+                        // Ours is the fault where the receipt counts no more: somebody else has the message, or it is gone.
+                        if failed.sender_fault() {
+                            self.problem(&format!(
+                                "the lease of a message was lost, it may be shipped twice: {why}"
+                            ));
+                        } else {
+                            self.problem(&format!("extending a lease: {why}"));
+                            let number = failed.id().parse::<usize>().ok();
+                            again.extend(number.and_then(|number| group.get(number)).cloned());
+                        }
+                    }
+                }
+                Err(error) => {
+                    let permission = "sqs:ChangeMessageVisibility";
+                    self.problem(&Refusal::of(&error).advice("extending leases", &self.who, permission));
+                    again.extend_from_slice(group);
+                }
             }
         }
+        again
     }
 
     fn problem(&self, message: &str) {
@@ -180,12 +220,14 @@ impl Queue {
         let parts: Vec<Part> = match meaning {
             Meaning::Objects(told) => {
                 if let Some(other) = told.iter().find(|told| !self.allows(told)) {
-                    let bucket = &other.bucket;
-                    let hint = "add it to `buckets` if it should be read";
+                    let Told { bucket, key, .. } = other;
+                    let what = match self.buckets.is_empty() {
+                        true => format!("a message has no key of CloudTrail's: s3://{bucket}/{key}"),
+                        false => format!("a message names bucket `{bucket}`, which is not among `buckets`"),
+                    };
                     self.leave(
-                        &receipt,
-                        received,
-                        &format!("a message names bucket `{bucket}`, which is not ours: {hint}"),
+                        Why::Other,
+                        &format!("{what}: list the bucket in `buckets` if it should be read"),
                     );
                     return self.hidden(receipt, received).await;
                 }
@@ -198,11 +240,7 @@ impl Queue {
                 Vec::new()
             }
             Meaning::Unknown(why) => {
-                self.leave(
-                    &receipt,
-                    received,
-                    &format!("a message is not understood: {why}; it stays on the queue"),
-                );
+                self.leave(Why::Unknown, &format!("a message is not understood: {why}"));
                 return self.hidden(receipt, received).await;
             }
         };
@@ -211,9 +249,9 @@ impl Queue {
             self.room.add_permits(1);
             return Vec::new();
         }
-        let is_last = self.most_receives > 0 && received + 1 >= self.most_receives;
+        let times = (received, self.most_receives);
         let id = message.message_id.as_deref().unwrap_or(&receipt).to_owned();
-        let taken = lock(&shared.leases).take(&id, receipt, parts.len(), self.lease, is_last);
+        let taken = lock(&shared.leases).take(&id, receipt, parts.len(), self.lease, times);
         let Some(number) = taken else {
             self.room.add_permits(1);
             return Vec::new();
@@ -221,22 +259,25 @@ impl Queue {
         parts.into_iter().map(|part| Found { message: number, part, failures: 0 }).collect()
     }
 
-    fn leave(&self, _receipt: &str, received: u32, message: &str) {
-        if received == 1 {
-            self.left.fetch_add(1, Ordering::Relaxed);
-        }
-        if !self.told.swap(true, Ordering::Relaxed) {
-            self.problem(message);
+    /// A message stays on the queue; the first of a sort is told.
+    pub(super) fn leave(&self, why: Why, message: &str) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+        if lock(&self.told).insert(why) {
+            self.problem(&format!("{message}; it stays on the queue, as others of its sort do"));
         }
     }
 
     /// A message that stays on the queue is hidden for longer each time it comes.
     async fn hidden(&self, receipt: String, received: u32) -> Vec<Found> {
-        let seconds = 30_i32.saturating_mul(1 << received.min(8)).min(LONGEST);
-        self.hide(vec![receipt], seconds).await;
+        self.hide(vec![receipt], hidden_for(received)).await;
         self.room.add_permits(1);
         Vec::new()
     }
+}
+
+/// For how long a message is hidden that stays on the queue, seconds.
+fn hidden_for(times: u32) -> i32 {
+    30_i32.saturating_mul(1 << times.min(8)).min(LONGEST)
 }
 
 fn is_log(told: &Told) -> bool {
@@ -310,7 +351,8 @@ pub(super) async fn keep(queue: Arc<Queue>, shared: Arc<Shared>) {
         tokio::time::sleep(LOOK.min(queue.lease / 4)).await;
         let due = lock(&shared.leases).due(queue.lease);
         if !due.is_empty() {
-            queue.hide(due, queue.seconds()).await;
+            let again = queue.hide(due, queue.seconds()).await;
+            lock(&shared.leases).not_extended(&again);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::pipeline::books::{Books, SinkBooks, StepBooks};
 use crate::pipeline::line::Totals;
 use crate::pipeline::meter::Metered;
 use crate::sink::template::Counts;
+use crate::source::figures::Figures;
 
 /// Two pipelines, one that has done everything there is to do and one that has done nothing.
 fn all() -> Snapshot {
@@ -49,6 +50,20 @@ fn all() -> Snapshot {
         oldest: Some(Duration::from_millis(1500)),
         excepted: 6,
         forgotten: 8,
+        sources: vec![SourceShot {
+            name: "trail".into(),
+            figures: Figures {
+                partitions: Some(50),
+                lists: Some(1234),
+                lists_a_month: Some(2_160_000.0),
+                others: Some(12),
+                late: Some(13),
+                lateness: Some(5400),
+                held: Some(14),
+                left: Some(15),
+                way: None,
+            },
+        }],
         steps: vec![StepShot { name: "accounts".into(), books: step, unknown_accounts: Some(11) }],
         sinks: vec![SinkShot {
             name: "search".into(),
