@@ -1,8 +1,8 @@
-//! Crashes: the program is killed at moments that chance picks (`crash/rounds.rs`) and ended at each place that matters
+//! Crashes: the program is killed at moments that chance picks (`crash/rounds.rs`; `crash/buckets.rs` for buckets and queues) and ended at each place that matters
 //! (`crash/points.rs`, with the feature `failpoints`), while whole, late, duplicate and damaged files arrive. What went in
 //! and what came out is kept by `crash/oracle.rs`.
 //!
-//! `TRAILSHIP_CRASH_ROUNDS=2000` asks for more rounds, `TRAILSHIP_CRASH_SEED` for those of an earlier run, and
+//! `TRAILSHIP_CRASH_ROUNDS=2000` and `TRAILSHIP_CRASH_BUCKET_ROUNDS=200` ask for more rounds, `TRAILSHIP_CRASH_SEED` for those of an earlier run, and
 //! `TRAILSHIP_TEST_PROGRAM` for another build of the program than that of the tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics, in its helpers too")]
@@ -13,8 +13,17 @@
 #[allow(dead_code, reason = "other tests need more of it")]
 mod here;
 
+#[path = "support/fake_s3.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod fake_s3;
+#[path = "support/moto.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod moto;
+
 #[path = "crash/arrivals.rs"]
 mod arrivals;
+#[path = "crash/buckets.rs"]
+mod buckets;
 #[path = "crash/oracle.rs"]
 mod oracle;
 #[cfg(feature = "failpoints")]

@@ -203,8 +203,6 @@ struct Desk {
     left: VecDeque<Found>,
     /// Objects that failed, and when they are lent again.
     again: Vec<(Timestamp, Found)>,
-    /// Of those left by the run before: not settled, their records so far.
-    crash: (u64, u64),
     trouble: Option<String>,
     /// Listing has ended before its end, because of that.
     given_up: bool,
@@ -254,7 +252,6 @@ impl S3 {
         if desk.partitions.is_empty() && told {
             tracing::info!(source = build.name, bucket = %config.bucket.value(), since = %from.shown(), "no cursors yet: shipping what is named from then on");
         } else if left > 0 {
-            desk.crash.0 = left as u64;
             tracing::info!(
                 source = build.name,
                 objects = left,

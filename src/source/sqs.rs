@@ -127,6 +127,7 @@ impl Sqs {
         self.open
             .get_or_try_init(async || {
                 let queue = Arc::new(Queue::find(&self.config, &self.name).await?);
+                queue.tell();
                 let (to, found) = mpsc::channel(FOUND);
                 let mut tasks = Vec::new();
                 for _ in 0..queue::RECEIVERS {

@@ -11,7 +11,8 @@ use crate::oracle::Oracle;
 
 const SETTINGS: &str = r#"incomplete_after = "10 min"
 line_incomplete_after = "10 min""#;
-const TWO: &str = r#"[sinks.archive]
+/// Two sinks.
+pub(crate) const TWO: &str = r#"[sinks.archive]
 type = "file"
 path = "out/{account}/{date}.ndjson.gz"
 rotate_size = "8 kB"
@@ -147,7 +148,8 @@ impl Site {
     }
 }
 
-fn event(id: &str, account: u64, more: u64) -> String {
+/// A record.
+pub(crate) fn event(id: &str, account: u64, more: u64) -> String {
     let more = "x".repeat(usize::try_from(more).unwrap());
     format!(
         r#"{{"eventVersion":"1.08","eventTime":"2026-01-15T10:00:00Z","awsRegion":"us-east-1","eventID":"{id}","recipientAccountId":"11112222333{account}","requestParameters":{{"more":"{more}"}}}}"#

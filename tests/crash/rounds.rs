@@ -11,11 +11,13 @@ use crate::arrivals::{Site, below};
 /// Rounds on one tree; then a new one, so that also first runs are killed.
 const ON_ONE_TREE: u64 = 8;
 
-fn number(name: &str) -> Option<u64> {
+/// A number from the environment.
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
-fn between(chance: &mut Chance, end: Duration) -> Duration {
+/// A time before `end`.
+pub(crate) fn between(chance: &mut Chance, end: Duration) -> Duration {
     Duration::from_micros(below(chance, u64::try_from(end.as_micros()).unwrap().max(1)))
 }
 

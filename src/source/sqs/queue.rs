@@ -111,6 +111,21 @@ impl Queue {
         })
     }
 
+    /// Says what was found.
+    pub(super) fn tell(&self) {
+        let buckets = match (self.buckets.is_empty(), &self.account) {
+            (false, _) => self.buckets.join(", "),
+            (true, Some(account)) => format!("those of account {account}, CloudTrail's keys only"),
+            (true, None) => "none: the queue does not say whose it is, so list them in `buckets`".to_owned(),
+        };
+        let taken_away = if self.most_receives == 0 {
+            "never".to_owned()
+        } else {
+            format!("after {} times", self.most_receives)
+        };
+        tracing::info!(source = self.name, queue = %self.url, buckets, taken_away, "receiving messages");
+    }
+
     fn seconds(&self) -> i32 {
         i32::try_from(self.lease.as_secs()).unwrap_or(i32::MAX)
     }
