@@ -127,6 +127,8 @@ pub enum Kind {
     Replaced,
     /// The credentials are not valid.
     Credentials,
+    /// The role may not be assumed.
+    Role,
 }
 
 /// A refusal in a few words.
@@ -155,8 +157,12 @@ impl Refusal {
             ("", None) => chain(error),
             (code, _) => format!("{code}: {message}"),
         };
-        let none = status.is_none() && said.contains("loading credentials");
-        let kind = if none { Kind::Credentials } else { kind(code, message, status) };
+        let kind = match status {
+            // What could not be had is behind it, in words.
+            None if said.contains("AssumeRole") => Kind::Role,
+            None if said.contains("loading credentials") => Kind::Credentials,
+            _ => kind(code, message, status),
+        };
         Refusal { kind, said: said.chars().take(300).collect(), region }
     }
 
@@ -168,16 +174,25 @@ impl Refusal {
             Kind::Slow => format!("{what}: asked too often ({said})"),
             Kind::Gone => format!("{what} is not there ({said})"),
             Kind::NoPlace => format!("{what}: there is no such place ({said}): look at its name and region"),
-            Kind::Denied => format!(
-                "{what} may not be read by {who} ({said}): allow {permission}; where it is encrypted with a key of your own, kms:Decrypt on \
-                 that key, too; without s3:ListBucket a missing object is also told so"
+            Kind::Denied if permission.starts_with("s3:GetObject") => format!(
+                "{what} may not be read by {who}, says S3 ({said}): allow {permission}; where it is encrypted with a key of your own, \
+                 kms:Decrypt on that key, too; without s3:ListBucket a missing object is also told so"
             ),
+            Kind::Denied => format!("{what} is refused to {who} ({said}): allow {permission}"),
             Kind::Key => format!(
-                "{what}: the key it is encrypted with may not be used by {who} ({said}): allow kms:Decrypt in the key's policy"
+                "{what} may not be read by {who}, says KMS ({said}): allow kms:Decrypt on the key it is encrypted with, in that key's policy, \
+                 too, and see that the key is enabled"
             ),
             Kind::Archived => format!("{what} is archived ({said}): restore it first"),
             Kind::Replaced => format!("{what} was replaced while it was read ({said})"),
+            Kind::Credentials if said.contains("TooSkewed") => {
+                format!("{what}: the clock of this machine is wrong ({said})")
+            }
             Kind::Credentials => format!("{what}: the credentials of {who} are not valid ({said})"),
+            Kind::Role => format!(
+                "{what}: {who} may not be assumed ({said}): allow sts:AssumeRole on it, and in its trust policy; where that asks for one, \
+                 give `external_id`"
+            ),
         }
     }
 }
@@ -190,13 +205,21 @@ fn kind(code: &str, message: &str, status: Option<u16>) -> Kind {
             | "Throttling"
             | "ThrottlingException"
             | "TooManyRequestsException"
+            | "RequestThrottled"
+            | "OverLimit"
+            | "KMS.ThrottlingException"
             | "RequestLimitExceeded",
             _,
         ) => Kind::Slow,
         ("NoSuchKey" | "NoSuchVersion", _) => Kind::Gone,
-        ("NoSuchBucket" | "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist", _) => {
-            Kind::NoPlace
-        }
+        (
+            "NoSuchBucket"
+            | "AWS.SimpleQueueService.NonExistentQueue"
+            | "QueueDoesNotExist"
+            | "PermanentRedirect"
+            | "AuthorizationHeaderMalformed",
+            _,
+        ) => Kind::NoPlace,
         ("InvalidObjectState", _) => Kind::Archived,
         // The rest of an object is asked for only as long as it is the same; one that is shorter now has no rest.
         ("PreconditionFailed" | "InvalidRange", _) | (_, Some(412 | 416)) => Kind::Replaced,
@@ -261,31 +284,51 @@ mod tests {
         }
     }
 
+    /// What is said of AWS's errors, as AWS words them.
     #[test]
-    fn every_refusal_says_what_to_do() {
-        let of = |kind| Refusal { kind, said: "Code: text".into(), region: None };
-        let text: Vec<String> = [
-            Kind::Denied,
-            Kind::Key,
-            Kind::Archived,
-            Kind::Gone,
-            Kind::NoPlace,
-            Kind::Credentials,
-            Kind::Slow,
-        ]
-        .map(|kind| of(kind).advice("s3://b/k", "arn:aws:iam::1:role/r", "s3:GetObject on arn:aws:s3:::b/*"))
-        .into();
+    fn every_error_of_aws_says_who_asked_for_what_and_what_is_missing() {
+        const OBJECT: (&str, &str) = ("s3://b/k", "s3:GetObject on arn:aws:s3:::b/*");
+        const LISTING: (&str, &str) = ("listing s3://b/p/", "s3:ListBucket on arn:aws:s3:::b");
+        const QUEUE: (&str, &str) = ("receiving messages", "sqs:ReceiveMessage");
+        let denied = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: ";
+        let errors = [
+            (OBJECT, "AccessDenied", "Access Denied".to_owned(), 403),
+            (OBJECT, "AccessDenied", format!("{denied}s3:GetObject with an explicit deny"), 403),
+            (OBJECT, "AccessDenied", format!("{denied}kms:Decrypt on resource: arn:aws:kms:x"), 403),
+            (OBJECT, "KMS.DisabledException", "arn:aws:kms:x is disabled.".to_owned(), 400),
+            (OBJECT, "KMS.ThrottlingException", "Rate exceeded".to_owned(), 400),
+            (
+                OBJECT,
+                "InvalidObjectState",
+                "The operation is not valid for its storage class".to_owned(),
+                403,
+            ),
+            (OBJECT, "NoSuchKey", "The specified key does not exist.".to_owned(), 404),
+            (OBJECT, "PreconditionFailed", "At least one of the pre-conditions did not hold".to_owned(), 412),
+            (OBJECT, "InvalidRange", "The requested range is not satisfiable".to_owned(), 416),
+            (OBJECT, "SlowDown", "Please reduce your request rate.".to_owned(), 503),
+            (OBJECT, "InternalError", "We encountered an internal error.".to_owned(), 500),
+            (OBJECT, "ExpiredToken", "The provided token has expired.".to_owned(), 400),
+            (OBJECT, "SignatureDoesNotMatch", "The signature does not match.".to_owned(), 403),
+            (OBJECT, "RequestTimeTooSkewed", "The difference is too large.".to_owned(), 403),
+            (LISTING, "AccessDenied", "Access Denied".to_owned(), 403),
+            (LISTING, "NoSuchBucket", "The specified bucket does not exist".to_owned(), 404),
+            (LISTING, "PermanentRedirect", "The bucket must be addressed elsewhere.".to_owned(), 301),
+            (LISTING, "AuthorizationHeaderMalformed", "expecting 'eu-west-1'".to_owned(), 400),
+            (QUEUE, "AccessDenied", format!("{denied}sqs:receivemessage"), 403),
+            (QUEUE, "QueueDoesNotExist", "The specified queue does not exist.".to_owned(), 400),
+            (QUEUE, "RequestThrottled", "".to_owned(), 400),
+        ];
+        let texts = errors.map(|((what, permission), code, message, status)| {
+            let kind = kind(code, &message, Some(status));
+            let said = format!("{code}: {message}");
+            Refusal { kind, said, region: None }.advice(what, "arn:aws:iam::1:role/r", permission)
+        });
+        let role = Refusal { kind: Kind::Role, said: "AccessDenied: sts:AssumeRole".into(), region: None };
+        let role = role.advice(LISTING.0, "arn:aws:iam::1:role/r", LISTING.1);
         snapbox::assert_data_eq!(
-            text.join("\n"),
-            snapbox::str![[r#"
-s3://b/k may not be read by arn:aws:iam::1:role/r (Code: text): allow s3:GetObject on arn:aws:s3:::b/*; where it is encrypted with a key of your own, kms:Decrypt on that key, too; without s3:ListBucket a missing object is also told so
-s3://b/k: the key it is encrypted with may not be used by arn:aws:iam::1:role/r (Code: text): allow kms:Decrypt in the key's policy
-s3://b/k is archived (Code: text): restore it first
-s3://b/k is not there (Code: text)
-s3://b/k: there is no such place (Code: text): look at its name and region
-s3://b/k: the credentials of arn:aws:iam::1:role/r are not valid (Code: text)
-s3://b/k: asked too often (Code: text)
-"#]]
+            format!("{}\n{role}\n", texts.join("\n")),
+            snapbox::file!["../tests/telemetry/aws-errors.txt"]
         );
     }
 }

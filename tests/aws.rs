@@ -20,6 +20,8 @@ mod sigv4;
 mod bodies;
 #[path = "aws/bucket.rs"]
 mod bucket;
+#[path = "aws/commands.rs"]
+mod commands;
 #[path = "aws/faults.rs"]
 mod faults;
 #[path = "aws/owners.rs"]

@@ -110,13 +110,11 @@ pub(super) fn execute(
 ) -> anyhow::Result<(Report, Option<Signal>)> {
     let runtime = reactor()?;
     let _inside = runtime.enter();
-    // Also one that comes while it starts, which may put in order what a crash left, is a stop in order.
+    // Also one that comes while it starts, which may put in order what a crash left, is a stop in order; and whoever sees
+    // the socket may stop it.
     let stop = Arc::new(watch::Sender::new(Stop::No));
     let signals = signals::watch(stop.clone()).context("listening to signals")?;
     let engine = start(resolved, options)?;
-    // Whoever sees the socket may stop it.
-    let stop = Arc::new(watch::Sender::new(Stop::No));
-    let signals = signals::watch(stop.clone()).context("listening to signals")?;
     // A run that goes on will be started again, perhaps without what it remembers.
     if let Some(text) = Store::passing(&resolved.data_dir).filter(|_| !options.once) {
         tracing::warn!("{text}");

@@ -19,7 +19,7 @@ use super::pool::Pool;
 use crate::source::{FetchError, Pieces, Remote};
 
 /// Objects fetched at once, of one pipeline.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 128;
 /// Large objects at once: each has a thread.
 const LARGE_AT_ONCE: usize = 2;
 /// Pieces of a large object that are read ahead.

@@ -146,3 +146,19 @@ fn a_sink_that_fails_counts_against_no_object() {
     ids.sort();
     assert_eq!((here.ids("blocked"), here.rejects().len()), (ids, 0));
 }
+
+#[test]
+fn a_role_that_may_not_be_assumed_is_named() {
+    let runtime = Runtime::new().unwrap();
+    let refused =
+        |asked: &Asked<'_>| asked.head.starts_with("POST").then_some(Fault::Refused("AccessDenied"));
+    let fake = runtime.block_on(FakeS3::start(Vec::new(), Duration::ZERO, refused));
+    let role = "arn:aws:iam::123456789012:role/trailship";
+    let source =
+        format!("type = \"s3\"\nbucket = \"trail\"\naws.role_arn = \"{role}\"\naws.external_id = \"acme\"");
+    let here = reading(&fake.endpoint(), &source, ARCHIVE);
+    let mut running = here.start(&["run"]);
+    running.until("it is told", |said| said.contains(&format!("{role} may not be assumed")));
+    let ran = running.stop();
+    assert!(ran.said.contains("allow sts:AssumeRole"), "{}", ran.said);
+}

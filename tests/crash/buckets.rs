@@ -40,7 +40,7 @@ fn troubles(asked: &Asked<'_>) -> Option<Fault> {
     match (asked.kind, asked.before) {
         (Kind::Get, 0) if chance < 5 => Some(Fault::Truncated(60)),
         (Kind::Get, 0) if chance < 8 => Some(Fault::Reset(20)),
-        (Kind::Get | Kind::List, _) if chance > 96 && asked.before % 3 == 0 => Some(Fault::SlowDown),
+        (Kind::Get | Kind::List, _) if chance > 96 && asked.before.is_multiple_of(3) => Some(Fault::SlowDown),
         _ => None,
     }
 }

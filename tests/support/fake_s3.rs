@@ -242,6 +242,16 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// As STS refuses a role.
+    fn of_sts(code: &str) -> Answer {
+        let body = format!(
+            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code><Message>User: arn:aws:iam::1:user/u is not authorized to perform: sts:AssumeRole on resource: r</Message></Error><RequestId>fake</RequestId></ErrorResponse>"
+        );
+        Answer::new("403 Forbidden", "Content-Type: text/xml\r\n", body.into_bytes())
+    }
+}
+
 impl Shared {
     fn answer(&self, head: &str) -> (Answer, Option<Fault>) {
         let mut words = head.split(' ');
@@ -281,6 +291,8 @@ impl Shared {
         let answer = match (fault, kind) {
             (Some(Fault::SlowDown), _) => Answer::error("503 Slow Down", "SlowDown"),
             (Some(Fault::Internal), _) => Answer::error("500 Internal Server Error", "InternalError"),
+            // Only roles are asked for so.
+            (Some(Fault::Refused(code)), _) if method == "POST" => Answer::of_sts(code),
             (Some(Fault::Refused(code)), _) => Answer::error("403 Forbidden", code),
             (_, Kind::List | Kind::Folders) => {
                 let body = self.list(&query).into_bytes();

@@ -3,12 +3,14 @@
 //! The range has cursors of its own, so that the source's are left where they are, and an interrupted replay goes on
 //! where it was. They are forgotten at its end: the same range can be shipped once more.
 
+use std::time::Duration;
+
 use crate::cli::run::execute;
 use crate::cli::{Outcome, Surroundings, Wrong};
 use crate::config::{Component, Resolved, Since, SourceConfig, TransformConfig};
 use crate::pipeline::engine::Options;
 use crate::source::s3;
-use crate::state::{Op, Store};
+use crate::state::{Op, StateError, Store};
 use crate::transform::filter;
 
 /// The options of a range.
@@ -27,6 +29,10 @@ pub(super) struct Range {
     #[arg(long, value_name = "PATTERN", requires = "source")]
     r#match: Option<String>,
 }
+
+/// How often the state is asked for again, and the pause between.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The transform that a `--match` is.
 const ONLY: &str = "replay";
@@ -92,9 +98,21 @@ fn only(pattern: &str) -> anyhow::Result<TransformConfig> {
     Ok(TransformConfig::Filter(config))
 }
 
+/// The state, which the tasks of the run that has just ended may still hold for a moment.
+fn ours(resolved: &Resolved, around: &Surroundings) -> Result<Store, StateError> {
+    let mut tries = 0;
+    loop {
+        match Store::open(&resolved.data_dir, &around.clock) {
+            Err(StateError::InUse { .. }) if tries < TRIES => tries += 1,
+            opened => return opened,
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// Forgets the range's cursors.
 fn forget(resolved: &Resolved, name: &str, range: &str, around: &Surroundings) -> anyhow::Result<()> {
-    let store = Store::open(&resolved.data_dir, &around.clock)?;
+    let store = ours(resolved, around)?;
     for space in store.spaces()? {
         let ours = resolved.pipelines.iter().any(|pipeline| {
             let of = format!("{}{}/{name}/{range}", s3::SPACES, pipeline.name.value());

@@ -6,7 +6,11 @@ const PREFIX: &str = "AWSLogs/123456789012/CloudTrail/eu-west-1/";
 
 /// A bucket with one partition, listed a thousand keys at a time.
 #[derive(Default)]
-struct Bucket(BTreeSet<String>);
+struct Bucket {
+    keys: BTreeSet<String>,
+    /// Objects that counted as late.
+    late: std::cell::Cell<u64>,
+}
 
 impl Bucket {
     /// Puts an object; the time is `20240229T2355`.
@@ -17,7 +21,7 @@ impl Bucket {
             &time[4..6],
             &time[6..8]
         );
-        self.0.insert(key.clone());
+        self.keys.insert(key.clone());
         key
     }
 
@@ -27,14 +31,16 @@ impl Bucket {
         loop {
             let request = partition.request(now).unwrap();
             requests += 1;
-            let mut found = self.0.range::<String, _>((
+            let mut found = self.keys.range::<String, _>((
                 std::ops::Bound::Excluded(request.start_after),
                 std::ops::Bound::Unbounded,
             ));
             let listed = |key: &String| Listed { key: key.clone(), size: 1, tag: String::new() };
             let page: Vec<Listed> = found.by_ref().take(1000).map(listed).collect();
             let more = found.next().is_some();
-            news.extend(partition.take(page, more, now).objects.into_iter().map(|object| object.key));
+            let brought = partition.take(page, more, now);
+            self.late.set(self.late.get() + brought.late);
+            news.extend(brought.objects.into_iter().map(|object| object.key));
             partition.waiting = 0;
             if !more {
                 return (news, requests);
@@ -87,9 +93,10 @@ fn a_day_late_is_found_by_the_sweep_and_widens_the_look_back() {
     let late = bucket.put("20240229T0700", "m");
     assert_eq!(bucket.poll(&mut partition, now).0, Vec::<String>::new());
     assert_eq!(bucket.poll(&mut partition, Minute(now.0 + SWEEP_EVERY)).0, [late]);
-    assert_eq!(partition.cursor.late, 300);
+    assert_eq!((partition.cursor.late, bucket.late.get()), (300, 1));
     let another = bucket.put("20240229T0730", "m");
     assert_eq!(bucket.poll(&mut partition, Minute(now.0 + SWEEP_EVERY + 1)).0, [another]);
+    assert_eq!(bucket.late.get(), 1, "it is looked back so far now");
 }
 
 #[test]
@@ -106,7 +113,7 @@ fn a_backfill_goes_page_by_page_and_a_restart_goes_on_where_it_was() {
     let now = at("20240229T0000");
     let request = partition.request(now).unwrap();
     let page: Vec<Listed> = bucket
-        .0
+        .keys
         .iter()
         .filter(|key| **key > request.start_after)
         .take(1000)
@@ -114,6 +121,12 @@ fn a_backfill_goes_page_by_page_and_a_restart_goes_on_where_it_was() {
         .collect();
     let first: Vec<String> =
         partition.take(page, true, now).objects.into_iter().map(|object| object.key).collect();
+    // 1,000 objects of 2,688.
+    let until = at("20240229T0000");
+    let way = partition.way(until).unwrap();
+    assert!(way.0 * 10 / way.1 == 3 && way.1 == 28 * 24 * 60, "{way:?}");
+    partition.is_over = true;
+    assert_eq!(partition.way(until), Some((way.1, way.1)));
     // Only what the state has is left.
     let mut again = Partition::restored(PREFIX.into(), partition.cursor.clone());
     let (rest, requests) = bucket.poll(&mut again, now);
