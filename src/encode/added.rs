@@ -38,7 +38,8 @@ impl Texts {
             write(overlay, &mut self.scratch);
             return &self.scratch;
         }
-        if self.last.0 != self.key {
+        // One by one: a comparison in blocks would wait for what was just written.
+        if self.key.iter().ne(&self.last.0) {
             let (start, end) = match self.places.get(self.key.as_slice()) {
                 Some(place) => *place,
                 None => self.enter(overlay, write),
