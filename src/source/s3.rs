@@ -158,6 +158,9 @@ pub struct S3 {
     once: bool,
     /// Seconds between two polls of a busy partition.
     every: i64,
+    /// From when on partitions are ours of which nothing is known, and whether the state has it.
+    floor: Minute,
+    is_begun: bool,
     /// The bucket and what is found in it, once the first deliveries are asked for.
     open: OnceCell<Open>,
     run: tokio::sync::Mutex<Run>,
@@ -238,8 +241,20 @@ impl S3 {
         if !(1..=86_400).contains(&every) {
             return Err(BuildError("`every` has to be from 1 s to 1 d".to_owned()));
         }
-        let ledger = Ledger::new(build, range(config).as_deref());
-        let (partitions, waiting) = ledger.load().map_err(|error| BuildError(error.to_string()))?;
+        let ledger = Ledger::new(build, config.bucket.value(), range(config).as_deref());
+        let (mut partitions, waiting) = ledger.load().map_err(|error| BuildError(error.to_string()))?;
+        let is_other = |bucket: &&String| !bucket.is_empty() && *bucket != config.bucket.value();
+        let buckets = partitions.values().map(|partition| &partition.cursor.bucket);
+        if let Some(other) = buckets.into_iter().find(is_other) {
+            // Its cursors say nothing of another one, and would be lost.
+            return Err(BuildError(format!(
+                "it was bucket `{other}` until now, and the state tells how far that was shipped: give this source another name, or \
+                 forget it with `trailship state rm {}/{}`",
+                build.pipeline, build.name
+            )));
+        }
+        // What appears while nobody looks is not lost either.
+        let begun = partitions.remove("").map(|all| Minute(all.cursor.floor));
         let mut desk = Desk { partitions, ..Desk::default() };
         for (key, object) in waiting {
             if let Some(partition) = desk.partition_of(&key) {
@@ -249,7 +264,7 @@ impl S3 {
         }
         let left = desk.left.len();
         let told = !build.pipeline.is_empty(); // a command that only reads has no pipeline
-        if desk.partitions.is_empty() && told {
+        if desk.partitions.is_empty() && begun.is_none() && told {
             tracing::info!(source = build.name, bucket = %config.bucket.value(), since = %from.shown(), "no cursors yet: shipping what is named from then on");
         } else if left > 0 {
             tracing::info!(
@@ -270,6 +285,8 @@ impl S3 {
             clock: build.clock.clone(),
             once: build.once || config.until.is_some(),
             every,
+            floor: begun.unwrap_or(from),
+            is_begun: begun.is_some(),
             open: OnceCell::new(),
             run: tokio::sync::Mutex::default(),
             returned: Notify::new(),
@@ -302,7 +319,8 @@ impl S3 {
                 kinds: config.kinds.clone(),
             },
             prefix: config.prefix.as_ref().map(|at| at.value().clone()).unwrap_or_default(),
-            floor: Minute::of(config.since.time(now)),
+            floor: self.floor,
+            is_begun: self.is_begun,
             until: config.until.as_ref().map(|until| Minute::of(until.time(now))),
             clock: self.clock.clone(),
             once: self.once,

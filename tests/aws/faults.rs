@@ -162,3 +162,20 @@ fn a_role_that_may_not_be_assumed_is_named() {
     let ran = running.stop();
     assert!(ran.said.contains("allow sts:AssumeRole"), "{}", ran.said);
 }
+
+#[test]
+fn a_data_dir_in_memory_is_warned_about() {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    if !mounts.contains(" /dev/shm tmpfs") {
+        eprintln!("skipped: /dev/shm is no tmpfs");
+        return;
+    }
+    let (_runtime, _fake, here, _) = one(|_| None);
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let text = std::fs::read_to_string(here.at("trailship.toml")).unwrap();
+    let text = text.replace("data_dir = \"state\"", &format!("data_dir = {:?}", folder.path().join("state")));
+    std::fs::write(here.at("trailship.toml"), text).unwrap();
+    let mut running = here.start(&["run"]);
+    running.until("it is told", |said| said.contains("which lives in memory: what was shipped is forgotten"));
+    running.stop();
+}

@@ -53,6 +53,9 @@ pub(super) fn read(store: &Store, spaces: impl Iterator<Item = String>) -> Resul
         match what {
             "" => store.each(&space, |key, value| {
                 let prefix = String::from_utf8_lossy(key).into_owned();
+                if prefix.is_empty() {
+                    return; // for those found later
+                }
                 let partition = buckets.entry(whose.clone()).or_default().entry(prefix).or_default();
                 partition.newest = Cursor::read(value).and_then(|cursor| cursor.newest());
             })?,
@@ -163,6 +166,7 @@ mod tests {
         };
         store
             .commit(&[
+                put("s3/main/trail", "", br#"{"floor":28486080}"#),
                 put("s3/main/trail", prefix, &cursor),
                 put("s3/main/trail", "AWSLogs/222222222222/CloudTrail/eu-west-1/", b"{}"),
                 put("s3/main/trail/waiting", &key("0910"), b"{}"),

@@ -3,6 +3,7 @@
 //! | space | key | value |
 //! |---|---|---|
 //! | `s3/PIPELINE/SOURCE` | a partition's prefix | its [`Cursor`], as JSON |
+//! | `s3/PIPELINE/SOURCE` | nothing | a [`Cursor`] for partitions that are found later: from when on they are ours |
 //! | `s3/PIPELINE/SOURCE/seen` | prefix, `0x00`, hour (8 bytes) | hashes of names, 8 bytes each |
 //! | `s3/PIPELINE/SOURCE/waiting` | an object's key | [`Waiting`], as JSON |
 //!
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::Minute;
 use super::partition::{Cursor, Listed, News, Partition};
 use crate::source::Build;
 use crate::state::{Op, StateError, Store};
@@ -40,6 +42,7 @@ fn is_zero(number: &u32) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     store: Arc<Store>,
+    bucket: Arc<str>,
     cursors: Arc<str>,
     seen: Arc<str>,
     waiting: Arc<str>,
@@ -47,16 +50,17 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// The spaces of one source of one pipeline; a range of time has spaces of its own.
-    pub(super) fn new(build: &Build<'_>, range: Option<&str>) -> Ledger {
+    pub(super) fn new(build: &Build<'_>, bucket: &str, range: Option<&str>) -> Ledger {
         let mut cursors = format!("s3/{}/{}", build.pipeline, build.name);
         if let Some(range) = range {
             cursors = format!("{cursors}/{range}");
         }
         let (seen, waiting) = (format!("{cursors}/seen").into(), format!("{cursors}/waiting").into());
-        Ledger { store: build.store.clone(), cursors: cursors.into(), seen, waiting }
+        Ledger { store: build.store.clone(), bucket: bucket.into(), cursors: cursors.into(), seen, waiting }
     }
 
-    /// Partitions as the runs before left them, by prefix, and the objects that were not settled, in order.
+    /// Partitions as the runs before left them, by prefix, and the objects that were not settled, in order. The partition
+    /// without a prefix stands for all that are found later.
     ///
     /// # Errors
     /// The state cannot be read.
@@ -110,9 +114,15 @@ impl Ledger {
         ops
     }
 
+    /// From when on partitions are ours that are found later, also by later runs.
+    pub(super) fn begins(&self, floor: Minute) -> Op {
+        self.cursor(&Partition::new(String::new(), floor))
+    }
+
     /// A partition's cursor.
     pub(super) fn cursor(&self, partition: &Partition) -> Op {
-        let value = serde_json::to_vec(&partition.cursor).unwrap_or_default();
+        let cursor = Cursor { bucket: self.bucket.to_string(), ..partition.cursor.clone() };
+        let value = serde_json::to_vec(&cursor).unwrap_or_default();
         Op::Put { space: self.cursors.clone(), key: partition.prefix.as_bytes().to_vec(), value }
     }
 

@@ -30,6 +30,9 @@ const ACTIVE: i64 = 120;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {
+    /// The bucket. Empty: written before it was noted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub bucket: String,
     /// What is named before this is not ours.
     pub floor: i64,
     /// The last key listed, in byte order.

@@ -21,6 +21,7 @@ use super::partition::{Listed, Partition, Request};
 use super::{Choice, Found, Shared, lock};
 use crate::clock::Clock;
 use crate::source::figures::LIST_PRICE;
+use crate::state::Op;
 
 /// Listings and discoveries at once.
 const AT_ONCE: usize = 16;
@@ -42,6 +43,7 @@ pub(super) struct Poller {
     pub(super) choice: Choice,
     pub(super) prefix: String,
     pub(super) floor: Minute,
+    pub(super) is_begun: bool,
     pub(super) until: Option<Minute>,
     pub(super) clock: Clock,
     pub(super) once: bool,
@@ -110,6 +112,9 @@ impl Poller {
             // Known from runs before, which may have been told to look at more.
             let chosen = |prefix: &&String| discover::is_chosen(&self.prefix, prefix, &self.choice);
             round.agenda.extend(desk.partitions.keys().filter(chosen).map(|prefix| (0, prefix.clone())));
+        }
+        if !self.is_begun && !self.remember(vec![self.shared.ledger.begins(self.floor)]).await {
+            return;
         }
         let mut requests = FuturesUnordered::new();
         loop {
@@ -328,12 +333,7 @@ impl Poller {
         };
         self.shared.others.fetch_add(news.others, Ordering::Relaxed);
         self.shared.late.fetch_add(news.late, Ordering::Relaxed);
-        if !ops.is_empty()
-            && let Err(message) = self.shared.ledger.commit(ops).await
-        {
-            tracing::error!("{message}: nothing more is listed");
-            let mut desk = lock(&self.shared.desk);
-            (desk.trouble, desk.given_up) = (Some(message), true);
+        if !ops.is_empty() && !self.remember(ops).await {
             return false;
         }
         for Listed { key, size, tag } in news.objects {
@@ -343,6 +343,15 @@ impl Poller {
             }
         }
         true
+    }
+
+    /// Writes to the state. `false`: it cannot be written, so listing ends.
+    async fn remember(&self, ops: Vec<Op>) -> bool {
+        let Err(message) = self.shared.ledger.commit(ops).await else { return true };
+        tracing::error!("{message}: nothing more is listed");
+        let mut desk = lock(&self.shared.desk);
+        (desk.trouble, desk.given_up) = (Some(message), true);
+        false
     }
 
     /// A partition was found.

@@ -230,3 +230,53 @@ async fn an_object_that_became_shorter_after_it_was_listed_is_fetched_as_it_is_t
     let (bytes, ended) = fetched(&again[0]).await;
     assert_eq!((bytes, ended, again[0].failures), (10, Ok(()), 1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cursors_of_another_bucket_are_not_taken_for_this_ones() {
+    let fake = FakeS3::start(accounts(1, 3), Duration::ZERO, |_| None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(folder.path(), &Clock::System).unwrap());
+    let of = |bucket: &str| {
+        let config: Config = toml::from_str(&format!("bucket = \"{bucket}\"")).unwrap();
+        let (clock, store, stdin) = (Clock::System, store.clone(), Pipe::empty());
+        S3::build(&config, &Build { pipeline: "main", name: "trail", store, clock, once: false, stdin })
+    };
+    let source = of("trail").unwrap();
+    assert!(source.open.set(source.begin(bucket(&fake))).is_ok());
+    assert_eq!(source.next(10).await.unwrap().unwrap().len(), 3);
+    drop(source);
+    assert!(of("trail").is_ok());
+    let error = of("another").err().unwrap().to_string();
+    assert!(error.contains("bucket `trail` until now") && error.contains("state rm main/trail"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_new_account_got_while_nobody_looked_is_shipped() {
+    let fake = FakeS3::start(Vec::new(), Duration::ZERO, |_| None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let began = Clock::System.now().seconds();
+    let clock = Clock::manual(Timestamp::from_seconds(began));
+    let first = source_with(&fake, &clock, Store::open(folder.path(), &clock).unwrap(), "");
+    assert!(tokio::time::timeout(Duration::from_secs(2), first.next(10)).await.is_err(), "there is nothing");
+    let Some(mut first) = Arc::into_inner(first) else { panic!("somebody else has it") };
+    if let Some(open) = first.open.take() {
+        open.task.abort();
+        let _ = open.task.await;
+    }
+    drop(first);
+    // An hour later an account comes, five hours later somebody looks.
+    let run = Run {
+        prefix: "AWSLogs/123456789012/CloudTrail/eu-west-1/".to_owned(),
+        first: began / 60 + 60,
+        every: 1,
+        keys: 1,
+    };
+    fake.put(&run.key(0), b"{}".to_vec());
+    fake.put(&Run { first: began / 60 - 90, ..run.clone() }.key(0), b"{}".to_vec());
+    clock.advance(Duration::from_hours(5));
+    let second = source_with(&fake, &clock, Store::open(folder.path(), &clock).unwrap(), "");
+    let lent =
+        tokio::time::timeout(Duration::from_secs(20), second.next(10)).await.unwrap().unwrap().unwrap();
+    let addresses: Vec<&str> = lent.iter().map(|lent| &*lent.origin.address).collect();
+    assert_eq!(addresses, [format!("s3://trail/{}", run.key(0))], "and not what came before the first start");
+}
