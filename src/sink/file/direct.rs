@@ -205,6 +205,15 @@ mod tests {
         }
     }
 
+    /// Nor can a device: what cannot is asked once, and written to the usual way.
+    #[test]
+    fn a_file_that_cannot_is_written_the_usual_way() {
+        let mut file = Growing::from(File::options().write(true).open("/dev/null").unwrap());
+        let mut direct = Direct::default();
+        file.write(&mut direct, 7, &vec![b'a'; LARGE]).unwrap();
+        assert!(matches!(direct, Direct::Never) && file.tail.is_empty());
+    }
+
     /// What the disk refuses leaves what was written before as it was.
     #[test]
     fn a_refused_write_can_be_cut_off() {
