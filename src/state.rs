@@ -219,7 +219,7 @@ impl Store {
     /// It cannot be read.
     pub fn read_only(data_dir: &Path, clock: &Clock) -> Result<Store, StateError> {
         let path = data_dir.join(embedded::FILE);
-        if !path.exists() {
+        if !path.try_exists().map_err(folder::system("looking for", &path))? {
             return Store::in_memory(clock);
         }
         let keep = match embedded::Embedded::read_only(&path)? {

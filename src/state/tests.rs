@@ -103,6 +103,8 @@ fn state_is_read_beside_the_process_that_writes_it() {
     let missing = folder.path().join("missing");
     assert_eq!(Store::read_only(&missing, &clock()).unwrap().spaces().unwrap(), [""; 0]);
     assert!(!missing.exists());
+    std::fs::write(&missing, "").unwrap();
+    assert!(Store::read_only(&missing, &clock()).unwrap_err().to_string().contains("Not a directory"));
     let store = Store::open(folder.path(), &clock()).unwrap();
     store.commit(&[put("a", "k", "1")]).unwrap();
     let reader = Store::read_only(folder.path(), &clock()).unwrap();
