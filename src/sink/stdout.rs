@@ -55,7 +55,11 @@ impl StdoutSink {
     /// Starts the thread.
     pub fn build() -> io::Result<StdoutSink> {
         // A handle of our own: the standard library's buffers lines.
-        StdoutSink::onto(io::stdout().as_fd().try_clone_to_owned()?.into())
+        let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        if goes_nowhere(&output)? {
+            tracing::warn!("standard output was closed, or is /dev/null: what is written there is lost");
+        }
+        StdoutSink::onto(output)
     }
 
     fn onto(output: File) -> io::Result<StdoutSink> {
@@ -82,6 +86,14 @@ impl Sink for StdoutSink {
             }
         }
     }
+}
+
+/// Whether this is what stands in for a standard output that was closed: `/dev/null`, open for reading, too. (The
+/// standard library opens it before `main`; `>/dev/null` of a shell only writes.)
+fn goes_nowhere(output: &File) -> io::Result<bool> {
+    let place = rustix::fs::fstat(output)?.st_rdev;
+    let is_null = (rustix::fs::major(place), rustix::fs::minor(place)) == (1, 3);
+    Ok(is_null && rustix::fs::fcntl_getfl(output)?.contains(rustix::fs::OFlags::RDWR))
 }
 
 /// A payload that was taken in part: it goes on where it stopped when it comes again.

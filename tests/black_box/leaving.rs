@@ -194,3 +194,20 @@ fn a_tree_that_is_removed_and_comes_again_is_read_again() {
     ran.ended(0);
     assert_eq!((here.ids("out"), ran.books().delivered), (vec!["1".to_owned(), "2".to_owned()], 2));
 }
+
+#[test]
+fn a_standard_output_that_was_closed_is_told() {
+    for (redirection, told) in [(">&-", true), (">/dev/null", false), ("| cat", false)] {
+        let here = Here::with(SCREEN);
+        put(&here, "1");
+        let command =
+            format!("{} run --once -c trailship.toml {redirection}", env!("CARGO_BIN_EXE_trailship"));
+        let ran = std::process::Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(here.at("."))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(said.contains("standard output was closed"), told, "{redirection}: {said}");
+    }
+}
