@@ -180,16 +180,15 @@ impl<'a> Diversity<'a> {
                     diversity: self.0.get(field.path.as_str()).map_or(0, HashSet::len),
                 }),
                 None if field.values.contains(&Matcher::Absent) => None,
-                None => Some(Keys { found: vec![(&field.path, Key::Present)], diversity: 0 }),
+                None => Some(Keys {
+                    found: vec![(&field.path, Key::Present)],
+                    diversity: usize::from(is_rare(&field.path)),
+                }),
             },
-            // `eventName` and what is seldom there tell most, then the field of the most different values, then the fewest
-            // values.
+            // `eventName` and what is seldom there break ties, then fewer values.
             Node::All(parts) => parts.iter().filter_map(|part| self.keys(part)).max_by_key(|keys| {
-                let tells = |(path, key): &(&str, Key<'_>)| {
-                    is_rare(path) || (*path == "eventName" && *key != Key::Present)
-                };
-                let telling = keys.found.iter().all(tells);
-                (telling, keys.diversity, usize::MAX - keys.found.len())
+                let telling = keys.found.iter().all(|(path, _)| *path == "eventName" || is_rare(path));
+                (keys.diversity, telling, usize::MAX - keys.found.len())
             }),
             Node::Any(parts) => {
                 let parts: Option<Vec<Keys<'a>>> = parts.iter().map(|part| self.keys(part)).collect();
@@ -208,7 +207,7 @@ impl<'a> Diversity<'a> {
 
 /// Whether few records have this field at all.
 fn is_rare(path: &str) -> bool {
-    matches!(path, "errorCode" | "errorMessage") || path.starts_with("responseElements.")
+    matches!(path, "errorCode" | "errorMessage")
 }
 
 /// The values of a field that wants nothing but strings and literals.
