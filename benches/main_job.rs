@@ -405,12 +405,13 @@ keep_one_in = 5
         }
         let tree = self.folder.join("recorded");
         let stamp = self.folder.join("recorded.options");
-        let made = format!("{} {}", records.len(), self.bytes);
+        let made = format!("{} {} flat", records.len(), self.bytes);
         if fs::read_to_string(&stamp).is_ok_and(|text| text == made) {
             return Some(tree);
         }
         let _ = fs::remove_dir_all(&tree);
-        let folder = tree.join("AWSLogs/111122223333/CloudTrail/us-east-1/2026/01/15");
+        // Not below an account's key: records of other accounts would be marked, which AWS's own files never need.
+        let folder = tree.clone();
         fs::create_dir_all(&folder).unwrap();
         let mut seed = 88_172_645_463_325_252_u64;
         let (mut written, mut number) = (0, 0);
