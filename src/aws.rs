@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -28,13 +29,14 @@ use crate::config::At;
 pub struct Aws {
     /// The region. Default: the bucket's or queue's own.
     pub region: Option<At<String>>,
-    /// A profile of the shared AWS configuration files.
+    /// A profile of the shared AWS configuration files. It wins over credentials in the environment.
     pub profile: Option<At<String>>,
     /// A role to assume.
     pub role_arn: Option<At<String>>,
     /// The external id that the role asks for.
     pub external_id: Option<At<String>>,
-    /// Another endpoint than AWS's own: `https://host:port`.
+    /// Another endpoint than AWS's own: `https://host:port`. Of the bucket or of the queue; others are in the environment
+    /// (`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL_STS`).
     pub endpoint: Option<At<String>>,
     /// Whether the bucket's name goes into the path instead of the host's name.
     pub path_style: bool,
@@ -63,9 +65,6 @@ impl Aws {
         if let Some(profile) = text(&self.profile) {
             loader = loader.profile_name(profile);
         }
-        if let Some(endpoint) = text(&self.endpoint) {
-            loader = loader.endpoint_url(endpoint);
-        }
         let stated = region.map(str::to_owned).or_else(|| text(&self.region)).map(Region::new);
         let mut profile = ProfileFileRegionProvider::builder();
         if let Some(name) = text(&self.profile) {
@@ -75,7 +74,19 @@ impl Aws {
         let region = RegionProviderChain::first_try(stated)
             .or_else(EnvironmentVariableRegionProvider::new())
             .or_else(profile.build())
-            .or_else(Region::new(ANY_REGION));
+            .or_else(Region::new(ANY_REGION))
+            .region()
+            .await;
+        if let Some(profile) = text(&self.profile) {
+            // What is written in the configuration is meant: without this, keys in the environment would win over it.
+            let found = ProviderConfig::without_region()
+                .with_behavior_version(Some(BehaviorVersion::latest()))
+                .with_region(region.clone())
+                .with_use_fips(Some(self.fips))
+                .with_use_dual_stack(Some(self.dual_stack));
+            let found = ProfileFileCredentialsProvider::builder().configure(&found).profile_name(profile);
+            loader = loader.credentials_provider(found.build());
+        }
         let mut config = loader.region(region).load().await;
         if let Some(role) = text(&self.role_arn) {
             let mut provider = aws_config::sts::AssumeRoleProvider::builder(role)
@@ -90,10 +101,28 @@ impl Aws {
         config
     }
 
+    /// The same for buckets that are not at this endpoint, and may be in any region.
+    pub fn elsewhere(&self) -> Aws {
+        Aws { endpoint: None, region: None, ..self.clone() }
+    }
+
     /// A client of S3.
     pub fn s3(&self, config: &SdkConfig) -> aws_sdk_s3::Client {
-        let builder = aws_sdk_s3::config::Builder::from(config).force_path_style(self.path_style);
+        let mut builder = aws_sdk_s3::config::Builder::from(config).force_path_style(self.path_style);
+        // Of this service only: roles are assumed elsewhere.
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.endpoint_url(endpoint.value());
+        }
         aws_sdk_s3::Client::from_conf(builder.build())
+    }
+
+    /// A client of SQS.
+    pub fn sqs(&self, config: &SdkConfig) -> aws_sdk_sqs::Client {
+        let mut builder = aws_sdk_sqs::config::Builder::from(config);
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.endpoint_url(endpoint.value());
+        }
+        aws_sdk_sqs::Client::from_conf(builder.build())
     }
 
     /// Who asks, for messages: the role, the profile or what the environment has.
@@ -155,14 +184,17 @@ impl Refusal {
         let said = match (code, status) {
             ("", Some(status)) => format!("status {status}"),
             ("", None) => chain(error),
+            (code, _) if message.is_empty() => code.to_owned(),
             (code, _) => format!("{code}: {message}"),
         };
         let kind = match status {
             // What could not be had is behind it, in words.
             None if said.contains("AssumeRole") => Kind::Role,
-            None if said.contains("loading credentials") => Kind::Credentials,
+            None if said.contains("credential") => Kind::Credentials,
             _ => kind(code, message, status),
         };
+        // The list of where credentials were looked for says nothing that helps.
+        let said = said.split(" Attempted:").next().unwrap_or_default();
         Refusal { kind, said: said.chars().take(300).collect(), region }
     }
 
@@ -188,7 +220,13 @@ impl Refusal {
             Kind::Credentials if said.contains("TooSkewed") => {
                 format!("{what}: the clock of this machine is wrong ({said})")
             }
-            Kind::Credentials => format!("{what}: the credentials of {who} are not valid ({said})"),
+            Kind::Credentials if said.contains("no credentials found") => format!(
+                "{what}: no credentials found, neither in the environment nor in a profile, nor those of a container or instance"
+            ),
+            Kind::Credentials if said.contains(" provider") => {
+                format!("{what}: {who}: no credentials ({said})")
+            }
+            Kind::Credentials => format!("{what}: {who}: the credentials are not valid ({said})"),
             Kind::Role => format!(
                 "{what}: {who} may not be assumed ({said}): allow sts:AssumeRole on it, and in its trust policy; where that asks for one, \
                  give `external_id`"

@@ -159,6 +159,23 @@ fn check_prints_the_order_and_writes_nothing() {
 }
 
 #[test]
+fn check_tells_what_listing_a_bucket_costs() {
+    let here = tempfile::tempdir().unwrap();
+    let mut told = String::new();
+    for more in ["", "max_list_per_hour = 100", "every = \"5 min\"", "until = \"2026-01-31\""] {
+        let config =
+            format!("[sources.trail]\ntype = \"s3\"\nbucket = \"trail\"\nsince = \"2026-01-01\"\n{more}\n");
+        fs::write(here.path().join("trailship.toml"), config).unwrap();
+        let output = run(here.path(), &["check"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let lines = text(&output.stdout);
+        told += lines.lines().find(|line| line.contains(" source ")).unwrap();
+        told.push('\n');
+    }
+    golden("check-costs.txt", here.path(), &told);
+}
+
+#[test]
 fn bad_configuration_ends_with_64() {
     let here = tempfile::tempdir().unwrap();
     fs::write(

@@ -1,5 +1,6 @@
 //! Checks across parts of the configuration: plain functions from what was read to problems.
 
+mod aws;
 mod paths;
 
 use super::at::At;
@@ -169,6 +170,13 @@ fn place_of(pattern: &Match, path: &[String]) -> Range<usize> {
 }
 
 fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
+    for named in &raw.sources {
+        match named.config.whole() {
+            Some(SourceConfig::S3(config)) => aws::check_bucket(config, problems),
+            Some(SourceConfig::Sqs(config)) => aws::check_queue(config, problems),
+            _ => {}
+        }
+    }
     for named in &raw.sources {
         let Some(SourceConfig::Files(config)) = named.config.whole() else { continue };
         let limits = &config.limits;

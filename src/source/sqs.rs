@@ -201,7 +201,8 @@ impl Sqs {
             return Ok(bucket.clone());
         }
         let owner = if self.config.buckets.is_empty() { queue.account.clone() } else { None };
-        let bucket = Bucket::find(name, &self.config.aws, owner, self.config.requester_pays).await?;
+        let aws = self.config.aws.elsewhere();
+        let bucket = Bucket::find(name, &aws, owner, self.config.requester_pays).await?;
         let bucket = Arc::new(bucket);
         buckets.insert(name.to_owned(), bucket.clone());
         Ok(bucket)

@@ -77,6 +77,8 @@ fn cat_prints_what_a_bucket_holds_since_a_time() {
     assert_eq!(fake.count(Kind::Get) - gets, 12, "what was delivered before is not fetched");
     let nowhere = here.run(&["cat", "s3://trail/nowhere", "--since", "1h"]);
     assert_eq!(nowhere.out, b"", "{}", nowhere.said);
+    let nameless = here.run(&["cat", "s3://"]);
+    assert!(nameless.said.contains("there is no bucket in `s3://`"), "{}", nameless.said);
 }
 
 #[test]

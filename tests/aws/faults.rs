@@ -6,6 +6,7 @@ use tokio::runtime::Runtime;
 
 use crate::fake_s3::{Asked, FakeS3, Fault, Kind, Run};
 use crate::here::{ARCHIVE, Here, log_file, record};
+use crate::moto::{REGION, moto};
 use crate::scene::{BLOCKED, STDOUT, key, object, reading};
 use crate::sigv4;
 
@@ -161,6 +162,64 @@ fn a_role_that_may_not_be_assumed_is_named() {
     running.until("it is told", |said| said.contains(&format!("{role} may not be assumed")));
     let ran = running.stop();
     assert!(ran.said.contains("allow sts:AssumeRole"), "{}", ran.said);
+}
+
+#[test]
+fn a_profile_wins_over_the_environment_and_a_wrong_one_is_told() {
+    let runtime = Runtime::new().unwrap();
+    let others = |asked: &Asked<'_>| {
+        let by = asked.header("authorization").unwrap_or_default();
+        (!by.contains("Credential=OFPROFILE/")).then_some(Fault::Refused("AccessDenied"))
+    };
+    let fake = runtime.block_on(FakeS3::start(Vec::new(), Duration::ZERO, others));
+    fake.put(&key("AWSLogs/", "111111111111", REGION, 5, "x"), object(&["one"]));
+    let profiles = "[profile audit]\naws_access_key_id = OFPROFILE\naws_secret_access_key = secret\n";
+    for (name, is_there) in [("audit", true), ("audti", false)] {
+        let source = format!("type = \"s3\"\nbucket = \"trail\"\naws.profile = \"{name}\"");
+        let here = reading(&fake.endpoint(), &source, ARCHIVE);
+        let file = here.at("aws-config");
+        std::fs::write(&file, profiles).unwrap();
+        let here = here.knowing([("AWS_CONFIG_FILE", file.to_str().unwrap())]);
+        if is_there {
+            here.once().ended(0);
+            assert_eq!(here.ids("out"), ["one"]);
+        } else {
+            let mut running = here.start(&["run"]);
+            running.until("it is told", |said| said.contains("profile `audti`: no credentials"));
+            running.stop();
+        }
+    }
+}
+
+#[test]
+fn a_role_is_assumed_where_roles_are_whatever_the_buckets_endpoint_is() {
+    let Some(moto) = moto() else { return };
+    let runtime = Runtime::new().unwrap();
+    let others = |asked: &Asked<'_>| {
+        asked.header("x-amz-security-token").is_none().then_some(Fault::Refused("AccessDenied"))
+    };
+    let fake = runtime.block_on(FakeS3::start(Vec::new(), Duration::ZERO, others));
+    fake.put(&key("AWSLogs/", "111111111111", REGION, 5, "x"), object(&["one"]));
+    let source =
+        "type = \"s3\"\nbucket = \"trail\"\naws.role_arn = \"arn:aws:iam::123456789012:role/trailship\"";
+    let here = reading(&fake.endpoint(), source, ARCHIVE);
+    let ran = here.knowing([("AWS_ENDPOINT_URL_STS", &moto.endpoint())]);
+    ran.once().ended(0);
+    assert_eq!(ran.ids("out"), ["one"]);
+}
+
+#[test]
+fn what_s3_said_of_an_object_is_in_its_reject() {
+    let refused = |asked: &Asked<'_>| asked.head.contains("refused.json").then_some(Fault::Refused("Secret"));
+    let runtime = Runtime::new().unwrap();
+    let fake = runtime.block_on(FakeS3::start(Vec::new(), Duration::ZERO, refused));
+    fake.put(&key("AWSLogs/", "111111111111", REGION, 6, "a"), object(&["one"]));
+    fake.put(&key("AWSLogs/", "111111111111", REGION, 5, "refused"), object(&["two"]));
+    let here = reading(&fake.endpoint(), "type = \"s3\"\nbucket = \"trail\"", ARCHIVE);
+    here.once().ended(3);
+    let rejects = here.rejects();
+    assert_eq!((here.ids("out"), rejects.len()), (vec!["one".to_owned()], 1));
+    assert!(rejects[0].reason.contains("Secret"), "{}", rejects[0].reason);
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(crate) fn reading(endpoint: &str, source: &str, sink: &str) -> Here {
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("AWS_REGION", REGION),
+        // For what is not at the source's own.
+        ("AWS_ENDPOINT_URL", endpoint),
     ])
 }
 

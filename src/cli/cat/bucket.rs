@@ -55,6 +55,10 @@ impl Bucket {
     /// Begins to list and to fetch what is named since a time. `place` is `bucket/prefix`.
     pub(super) fn open(place: &str, since: Since, clock: &Clock) -> anyhow::Result<Bucket> {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        anyhow::ensure!(
+            !bucket.is_empty(),
+            "there is no bucket in `s3://{place}`: write s3://BUCKET[/PREFIX]"
+        );
         let mut config: Config = toml::from_str("bucket = \"\"")?;
         config.bucket = bucket.to_owned().into();
         config.prefix = Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()).map(Into::into);

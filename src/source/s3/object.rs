@@ -51,6 +51,7 @@ impl Bucket {
                         (Some(region), _) => Some(region),
                         // Without s3:ListBucket the region may not be told; what is asked for next will say more.
                         (None, Kind::Denied) => None,
+                        (None, _) if refusal.said == "status 400" => None,
                         (None, Kind::Gone | Kind::NoPlace) => {
                             return Err(SourceError::Stop(format!(
                                 "there is no bucket `{name}` ({})",
@@ -178,9 +179,16 @@ impl Remote for Object {
 
     fn ask_size(&self) -> BoxFuture<'_, Result<u64, FetchError>> {
         async {
-            match (self.head(&self.key).await, &self.other_key) {
-                (Err((Kind::Gone, error)), Some(other)) => self.head(other).await.map_err(|_| error),
-                (asked, _) => asked.map_err(|(_, error)| error),
+            let asked = match (self.head(&self.key).await, &self.other_key) {
+                (Err((Kind::Gone, error)), Some(other)) => {
+                    self.head(other).await.map_err(|_| (Kind::Gone, error))
+                }
+                (asked, _) => asked,
+            };
+            match asked {
+                // Such an answer has no words: those that tell S3 from KMS, and who was refused what, come with a reading.
+                Err((Kind::Denied | Kind::Gone, error)) => Err(self.open(0).await.err().unwrap_or(error)),
+                asked => asked.map_err(|(_, error)| error),
             }
         }
         .boxed()

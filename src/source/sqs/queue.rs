@@ -76,7 +76,7 @@ impl Queue {
     pub(super) async fn find(config: &Config, name: &str) -> Result<Queue, SourceError> {
         let url = config.queue_url.value().clone();
         let loaded = config.aws.load(region_of(&url).filter(|_| config.aws.region.is_none())).await;
-        let client = Client::new(&loaded);
+        let client = config.aws.sqs(&loaded);
         let asked = client
             .get_queue_attributes()
             .queue_url(&url)
