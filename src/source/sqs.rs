@@ -15,7 +15,7 @@ mod message;
 mod queue;
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -317,9 +317,16 @@ impl Source for Sqs {
     }
 
     fn figures(&self) -> Figures {
-        let left = self.open.get().map_or(0, |open| open.queue.left.load(Ordering::Relaxed));
+        let count = |of: fn(&Queue) -> &AtomicU64| {
+            self.open.get().map_or(0, |open| of(&open.queue).load(Ordering::Relaxed))
+        };
         let held = lock(&self.shared.leases).len() as u64;
-        Figures { held: Some(held), left: Some(left), ..Figures::default() }
+        Figures {
+            held: Some(held),
+            left: Some(count(|queue| &queue.left)),
+            others: Some(count(|queue| &queue.others)),
+            ..Figures::default()
+        }
     }
 }
 

@@ -83,7 +83,7 @@ pub const TABLE: &[Row] = &[
     row("trailship_source_lists_total", "LIST requests made.", Source(|at| n(at.figures.lists?))),
     row("trailship_source_lists_per_month", "Estimate: LIST requests a month at the pace of now.", Source(|at| at.figures.lists_a_month)),
     row("trailship_source_lists_dollars_per_month", "Estimate: what these cost, in us-east-1.", Source(|at| Some(at.figures.lists_a_month? * LIST_PRICE))),
-    row("trailship_source_other_keys_total", "Keys listed that are no log objects; those of the last hours count at each look.", Source(|at| n(at.figures.others?))),
+    row("trailship_source_other_keys_total", "Keys listed or told of that are no log objects; listed ones of the last hours count at each look.", Source(|at| n(at.figures.others?))),
     row("trailship_source_late_objects_total", "Objects that came later than they were looked for, and were found by a sweep.", Source(|at| n(at.figures.late?))),
     row("trailship_source_lateness_seconds", "The largest lateness of an object: so far is looked back at each poll.", Source(|at| n(at.figures.lateness?))),
     row("trailship_source_messages_held", "Messages of a queue that are ours now.", Source(|at| n(at.figures.held?))),

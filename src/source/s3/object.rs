@@ -137,6 +137,15 @@ impl Object {
             Ok(output) => {
                 bucket.readable.store(true, Ordering::Relaxed);
                 if from == 0 {
+                    let length = output.content_length().and_then(|length| u64::try_from(length).ok());
+                    if let (Some(told), Some(length)) = (self.size, length)
+                        && told != length
+                    {
+                        let address = bucket.address(key);
+                        let text =
+                            format!("{address} was replaced: it has {length} bytes, not {told} as was told");
+                        return Err((Kind::Replaced, FetchError::Object(text)));
+                    }
                     let tag = output.e_tag().map(str::to_owned);
                     *self.came.lock().unwrap_or_else(PoisonError::into_inner) = tag;
                 }

@@ -67,6 +67,8 @@ pub(super) struct Queue {
     /// Reasons to leave a message that were told.
     told: Mutex<HashSet<Why>>,
     pub(super) left: AtomicU64,
+    /// Objects told of that are no log files by their keys.
+    pub(super) others: AtomicU64,
     /// Held from when a message is taken off the list of ours until the queue knows: whoever closes waits for it.
     pub(super) ending: tokio::sync::Mutex<()>,
 }
@@ -107,6 +109,7 @@ impl Queue {
             room: Semaphore::new(MOST),
             told: Mutex::default(),
             left: AtomicU64::new(0),
+            others: AtomicU64::new(0),
             ending: tokio::sync::Mutex::default(),
         })
     }
@@ -246,8 +249,10 @@ impl Queue {
                     );
                     return self.hidden(receipt, received).await;
                 }
-                // What is no log file (a digest, a placeholder) is settled without being read.
-                told.into_iter().filter(is_log).map(Part::Object).collect()
+                // What is no log file (a digest, a placeholder, another service's) is settled without being read.
+                let (logs, others): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| is_log(&told.key));
+                self.others.fetch_add(others.len() as u64, Ordering::Relaxed);
+                logs.into_iter().map(Part::Object).collect()
             }
             Meaning::Event(text) => vec![Part::Event(text)],
             Meaning::Nothing(what) => {
@@ -295,10 +300,24 @@ fn hidden_for(times: u32) -> i32 {
     30_i32.saturating_mul(1 << times.min(8)).min(LONGEST)
 }
 
-fn is_log(told: &Told) -> bool {
-    let layout = Layout::read(told.key.as_bytes());
+/// Whether an object may be a log file, by its key: in a bucket that is listed in `buckets` it may be called anything.
+fn is_log(key: &str) -> bool {
+    let layout = Layout::read(key.as_bytes());
     let kind = layout.as_ref().map_or("CloudTrail", |layout| layout.kind);
-    !matches!(kind, "CloudTrail-Digest" | "CloudTrail-Lake") && !told.key.ends_with('/')
+    !matches!(kind, "CloudTrail-Digest" | "CloudTrail-Lake")
+        && !key.ends_with('/')
+        && !is_of_another_service(key)
+}
+
+/// Whether a key stands where another service writes: `AWSLogs/[o-id/]<account>/Config/…`.
+fn is_of_another_service(key: &str) -> bool {
+    let mut parts = key.split('/').skip_while(|part| *part != "AWSLogs").skip(1).peekable();
+    parts.next_if(|part| part.starts_with("o-"));
+    let is_account = |part: &str| part.len() == 12 && part.bytes().all(|byte| byte.is_ascii_digit());
+    parts.next().is_some_and(is_account) && {
+        let service = parts.next();
+        parts.next().is_some() && service.is_some_and(|service| !service.starts_with("CloudTrail"))
+    }
 }
 
 /// The region in a queue's URL: `https://sqs.eu-west-1.amazonaws.com/…`, `https://eu-west-1.queue.amazonaws.com/…`.
@@ -375,6 +394,22 @@ pub(super) async fn keep(queue: Arc<Queue>, shared: Arc<Shared>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_log_by_its_key_is_not_read() {
+        for (key, expected) in [
+            ("AWSLogs/123456789012/CloudTrail/eu-west-1/2024/02/29/x.json.gz", true),
+            ("a/AWSLogs/o-abc/123456789012/CloudTrail-Insight/eu-west-1/2024/02/29/x.json.gz", true),
+            ("copied/anything.json.gz", true),
+            ("AWSLogs/readme.txt", true),
+            ("AWSLogs/123456789012/", false),
+            ("AWSLogs/123456789012/CloudTrail-Digest/eu-west-1/2024/02/29/x.json.gz", false),
+            ("AWSLogs/123456789012/Config/eu-west-1/2024/2/9/ConfigHistory/x.json.gz", false),
+            ("o-abc/AWSLogs/o-abc/123456789012/vpcflowlogs/eu-west-1/2024/02/29/x.log.gz", false),
+        ] {
+            assert_eq!(is_log(key), expected, "{key}");
+        }
+    }
 
     #[test]
     fn a_queues_region_stands_in_its_url() {
