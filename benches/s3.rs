@@ -34,6 +34,7 @@ use nix::sys::time::TimeValLike as _;
 use nix::unistd::Pid;
 use trailship::clock::{Clock, Timestamp};
 use trailship::generate::{self, Options, Profile};
+use trailship::pipeline::room::Room;
 use trailship::source::piped::Pipe;
 use trailship::source::{Build, Source as _, s3};
 use trailship::state::Store;
@@ -417,7 +418,15 @@ fn poll(endpoint: &str) {
     let config: s3::Config = toml::from_str(&text).unwrap();
     let store = Arc::new(Store::in_memory(&clock).unwrap());
     let (now, stdin) = (clock.clone(), Pipe::empty());
-    let build = Build { pipeline: "main", name: "trail", store, clock: now, once: false, stdin };
+    let build = Build {
+        pipeline: "main",
+        name: "trail",
+        store,
+        clock: now,
+        once: false,
+        stdin,
+        room: Room::apart(64 << 20),
+    };
     let source = s3::S3::build(&config, &build).unwrap();
     runtime.block_on(async {
         for _ in 0..2 {

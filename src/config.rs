@@ -340,6 +340,19 @@ impl SourceConfig {
         }
     }
 
+    /// Returns whether it can be read only once, so that pipelines that name it share what is read.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Sqs(_))
+    }
+
+    /// Returns what only one source may read, with the name of such a thing: of two, each would get a part.
+    pub const fn place(&self) -> Option<(&'static str, &At<String>)> {
+        match self {
+            Self::Sqs(config) => Some(("queue", &config.queue_url)),
+            Self::Files(_) | Self::S3(_) => None,
+        }
+    }
+
     /// Returns whether an event time long ago is a wrong one: not in files, nor in what is asked for by its date.
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Sqs(_)) || matches!(self, Self::S3(config) if config.is_live())

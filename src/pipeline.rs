@@ -21,6 +21,7 @@ pub mod protector;
 pub mod refused;
 pub mod rejects;
 pub mod replay;
+pub mod room;
 pub mod runner;
 #[cfg(test)]
 mod simulation;

@@ -9,6 +9,7 @@ pub mod files;
 pub mod layout;
 pub mod piped;
 pub mod s3;
+pub mod shared;
 pub mod sqs;
 
 use std::future::Future;
@@ -24,6 +25,7 @@ use crate::ack::{DeliveryId, Reached, Settled, SettledPart};
 use crate::clock::{Clock, Timestamp};
 use crate::config::SourceConfig;
 use crate::decode::Limits;
+use crate::pipeline::room::Room;
 use crate::state::Store;
 use figures::Figures;
 use piped::{Pipe, Piped};
@@ -208,6 +210,9 @@ pub trait Source: Send + Sync {
         async { Ok(()) }
     }
 
+    /// The program stops, and nothing more will be lent; what is on loan is still settled.
+    fn stopping(&self) {}
+
     /// Gives back what is still ours, where others could have it: nothing more will be lent or settled.
     fn close(&self) -> impl Future<Output = ()> + Send {
         async {}
@@ -244,6 +249,8 @@ pub struct Build<'a> {
     pub once: bool,
     /// Standard input: read once, and lent to every pipeline that names it.
     pub stdin: Pipe,
+    /// Memory for bytes that it holds before they are lent: taken first, and kept with them ([`Body::Bytes`]).
+    pub room: Room,
 }
 
 /// Why a source cannot be built, in words.
@@ -259,6 +266,8 @@ pub enum AnySource {
     S3(Box<s3::S3>),
     /// `sqs`
     Sqs(Box<sqs::Sqs>),
+    /// Any of them that several pipelines name and that can be read only once.
+    Shared(shared::Branch),
 }
 
 impl AnySource {
@@ -283,6 +292,7 @@ impl Source for AnySource {
             AnySource::Files(files) => files.next(most).await,
             AnySource::S3(s3) => s3.next(most).await,
             AnySource::Sqs(sqs) => sqs.next(most).await,
+            AnySource::Shared(branch) => branch.next(most).await,
         }
     }
 
@@ -291,6 +301,7 @@ impl Source for AnySource {
             AnySource::Files(files) => files.settle(settled).await,
             AnySource::S3(s3) => s3.settle(settled).await,
             AnySource::Sqs(sqs) => sqs.settle(settled).await,
+            AnySource::Shared(branch) => branch.settle(settled).await,
         }
     }
 
@@ -299,6 +310,7 @@ impl Source for AnySource {
             AnySource::Files(files) => files.settle_part(parts).await,
             AnySource::S3(s3) => s3.settle_part(parts).await,
             AnySource::Sqs(sqs) => sqs.settle_part(parts).await,
+            AnySource::Shared(branch) => branch.settle_part(parts).await,
         }
     }
 
@@ -307,6 +319,16 @@ impl Source for AnySource {
             AnySource::Files(files) => files.extend(id, by).await,
             AnySource::S3(s3) => s3.extend(id, by).await,
             AnySource::Sqs(sqs) => sqs.extend(id, by).await,
+            AnySource::Shared(branch) => branch.extend(id, by).await,
+        }
+    }
+
+    fn stopping(&self) {
+        match self {
+            AnySource::Files(files) => files.stopping(),
+            AnySource::S3(s3) => s3.stopping(),
+            AnySource::Sqs(sqs) => sqs.stopping(),
+            AnySource::Shared(branch) => branch.stopping(),
         }
     }
 
@@ -315,6 +337,7 @@ impl Source for AnySource {
             AnySource::Files(files) => files.close().await,
             AnySource::S3(s3) => s3.close().await,
             AnySource::Sqs(sqs) => sqs.close().await,
+            AnySource::Shared(branch) => branch.close().await,
         }
     }
 
@@ -323,6 +346,7 @@ impl Source for AnySource {
             AnySource::Files(files) => files.trouble(),
             AnySource::S3(s3) => s3.trouble(),
             AnySource::Sqs(sqs) => sqs.trouble(),
+            AnySource::Shared(branch) => branch.trouble(),
         }
     }
 
@@ -331,6 +355,7 @@ impl Source for AnySource {
             AnySource::Files(files) => files.figures(),
             AnySource::S3(s3) => s3.figures(),
             AnySource::Sqs(sqs) => sqs.figures(),
+            AnySource::Shared(branch) => branch.figures(),
         }
     }
 
@@ -339,6 +364,7 @@ impl Source for AnySource {
             AnySource::Files(files) => files.unsettled(),
             AnySource::S3(s3) => s3.unsettled(),
             AnySource::Sqs(sqs) => sqs.unsettled(),
+            AnySource::Shared(branch) => branch.unsettled(),
         }
     }
 }

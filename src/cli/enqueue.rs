@@ -17,6 +17,7 @@ use crate::aws::{Aws, Refusal};
 use crate::config::Since;
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
+use crate::pipeline::room::Room;
 use crate::source::piped::Pipe;
 use crate::source::s3::{Config, S3};
 use crate::source::{Build, Delivery, Source as _};
@@ -81,6 +82,7 @@ pub(super) fn run(args: &Args, around: &Surroundings) -> anyhow::Result<Outcome>
         clock: around.clock.clone(),
         once: true,
         stdin: Pipe::empty(),
+        room: Room::apart(64 << 20),
     };
     let source = S3::build(&config, &build)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -177,6 +177,19 @@ fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
             _ => {}
         }
     }
+    let mut places: Vec<(&'static str, &At<String>)> = Vec::new();
+    for named in &raw.sources {
+        let Some((what, place)) = named.config.whole().and_then(SourceConfig::place) else { continue };
+        if let Some((_, first)) =
+            places.iter().find(|(kind, first)| (*kind, first.value()) == (what, place.value()))
+        {
+            let message = format!("{what} `{}` is read by two sources", place.value());
+            let label = "name one source in both pipelines: it is read once, and lent to all";
+            let problem = Problem::error(place.span(), message, label);
+            problems.push(problem.and(first.span(), "read here already"));
+        }
+        places.push((what, place));
+    }
     for named in &raw.sources {
         let Some(SourceConfig::Files(config)) = named.config.whole() else { continue };
         let limits = &config.limits;
@@ -343,18 +356,25 @@ fn check_pipelines(raw: &Raw, plans: &[Plan], problems: &mut Vec<Problem>) {
         }
     }
     for (index, source) in raw.sources.iter().enumerate() {
-        let Some(SourceConfig::Files(config)) = source.config.whole() else { continue };
+        let (at, what) = match source.config.whole() {
+            Some(SourceConfig::Files(config)) => {
+                let stdin = config.path.iter().find(|path| path.value() == "-");
+                (stdin.map(At::span), "standard input".to_owned())
+            }
+            Some(config) if config.is_shared() => {
+                (Some(source.name.span()), format!("source `{}`", source.name.value()))
+            }
+            _ => continue,
+        };
         let users: Vec<_> = plans
             .iter()
             .filter(|plan| plan.sources.contains(&index))
             .map(|plan| plan.name.value().as_str())
             .collect();
-        if let Some(stdin) = config.path.iter().find(|path| path.value() == "-")
-            && users.len() > 1
-        {
-            let message = format!("pipelines {} share the fate of standard input", all_of(&users));
+        if let Some(at) = at.filter(|_| users.len() > 1) {
+            let message = format!("pipelines {} share the fate of {what}", all_of(&users));
             let label = "it is read once: what holds up one of them holds up all";
-            problems.push(Problem::warning(stdin.span(), message, label));
+            problems.push(Problem::warning(at, message, label));
         }
     }
 }

@@ -189,6 +189,12 @@ impl Budget {
         account.map_or(0, |account| account.used.iter().sum::<usize>() + account.borrowed)
     }
 
+    /// Bytes of a kind that an account may ever hold, if nobody else holds any.
+    pub fn most(&self, account: AccountId, kind: Kind) -> usize {
+        let state = self.lock();
+        state.accounts.get(account.0).map_or(0, |account| account.reserve[kind as usize] + state.fair)
+    }
+
     /// The whole budget, bytes.
     pub fn total(&self) -> usize {
         self.lock().total

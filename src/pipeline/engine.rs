@@ -18,6 +18,7 @@ use super::parts::{Parts, budget_of};
 use super::pool::Pool;
 use super::rejects::{Rejects, key::Key};
 use super::replay::{Lane, Replays};
+use super::room::Room;
 use super::runner::{self, Line};
 use super::watched::{Phase, Pulse, Watched};
 use crate::clock::{Clock, Timestamp};
@@ -29,6 +30,7 @@ use crate::record::Slots;
 use crate::record::scan::ScanLimits;
 use crate::sink::AnySink;
 use crate::source::piped::Pipe;
+use crate::source::shared::Branch;
 use crate::source::{AnySource, Source as _};
 use crate::state::Store;
 use crate::transform::Transform as _;
@@ -250,7 +252,7 @@ impl Engine {
                 name,
             });
             for &source in &configured.sources {
-                sources.push((pipeline.clone(), &resolved.sources[source]));
+                sources.push((pipeline.clone(), source));
             }
             engine.pipelines.push(pipeline);
         }
@@ -270,21 +272,36 @@ impl Engine {
         };
         engine.again = engine.replays.lanes().iter().map(again).collect();
         let stdin = Pipe::new(Box::new(std::io::stdin()));
-        for (pipeline, component) in sources {
-            if options.replay {
-                break;
-            }
-            let build = crate::source::Build {
-                pipeline: &pipeline.name,
-                name: component.name.value(),
-                store: store.clone(),
-                clock: clock.clone(),
-                once: options.once,
-                stdin: stdin.clone(),
+        for (number, component) in resolved.sources.iter().enumerate().filter(|_| !options.replay) {
+            let users: Vec<&Arc<Pipeline>> = sources
+                .iter()
+                .filter(|(_, source)| *source == number)
+                .map(|(pipeline, _)| pipeline)
+                .collect();
+            let build = |pipeline: &Pipeline| {
+                let build = crate::source::Build {
+                    pipeline: &pipeline.name,
+                    name: component.name.value(),
+                    store: store.clone(),
+                    clock: clock.clone(),
+                    once: options.once,
+                    stdin: stdin.clone(),
+                    room: Room::new(&budget, pipeline.account),
+                };
+                AnySource::build(&component.config, &build).map_err(|error| start(&error))
             };
-            let source = AnySource::build(&component.config, &build).map_err(|error| start(&error))?;
-            let name = component.name.value().as_str().into();
-            engine.feeds.push(Feed::new(name, Arc::new(source), pipeline, engine.pool.clone()));
+            let name: Arc<str> = component.name.value().as_str().into();
+            let built: Vec<AnySource> = match users.first() {
+                Some(first) if users.len() > 1 && component.config.is_shared() => {
+                    let branches = Branch::new(Arc::new(build(first)?), users.len());
+                    branches.into_iter().map(AnySource::Shared).collect()
+                }
+                _ => users.iter().map(|pipeline| build(pipeline)).collect::<Result<_, _>>()?,
+            };
+            for (source, pipeline) in built.into_iter().zip(users) {
+                let (source, pool) = (Arc::new(source), engine.pool.clone());
+                engine.feeds.push(Feed::new(name.clone(), source, pipeline.clone(), pool));
+            }
         }
         Ok(engine)
     }

@@ -303,6 +303,7 @@ impl<S: Source + 'static> Feed<S> {
     /// There will be no more loans: commit at once, and end when the last has ended.
     pub fn hurry(&self) {
         self.hurry.send_replace(true);
+        self.source.stopping();
     }
 
     /// The source's name.

@@ -288,6 +288,7 @@ mod tests {
                 clock,
                 once: true,
                 stdin: crate::source::piped::Pipe::empty(),
+                room: crate::pipeline::room::Room::apart(64 << 20),
             };
             crate::source::AnySource::build(&config.sources[0].config, &build).unwrap()
         };

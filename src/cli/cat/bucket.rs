@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Since;
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
+use crate::pipeline::room::Room;
 use crate::source::piped::Pipe;
 use crate::source::s3::{Config, S3};
 use crate::source::{Body, Build, Delivery, FetchError, Remote, Source as _};
@@ -72,6 +73,7 @@ impl Bucket {
             clock: clock.clone(),
             once: true,
             stdin: Pipe::empty(),
+            room: Room::apart(64 << 20),
         };
         let source = S3::build(&config, &build)?;
         let (to, objects) = mpsc::channel(1);

@@ -16,6 +16,7 @@ use super::*;
 use crate::ack::{Note, Verdict};
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
+use crate::pipeline::room::Room;
 use crate::source::piped::Pipe;
 use crate::state::{StateError, Store};
 
@@ -96,6 +97,7 @@ impl World {
             clock: self.clock.clone(),
             once,
             stdin: Pipe::empty(),
+            room: Room::apart(64 << 20),
         };
         Files::build(&config, &build).unwrap()
     }

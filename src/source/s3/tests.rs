@@ -12,6 +12,7 @@ use self::fake_s3::{FakeS3, Kind, Run};
 use super::*;
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
+use crate::pipeline::room::Room;
 use crate::source::piped::Pipe;
 use crate::state::Store;
 
@@ -67,7 +68,8 @@ fn source(fake: &FakeS3, clock: &Clock) -> (Arc<S3>, tempfile::TempDir) {
 fn source_with(fake: &FakeS3, clock: &Clock, store: Store, more: &str) -> Arc<S3> {
     let config: Config = toml::from_str(&format!("bucket = \"trail\"\nevery = \"1s\"\n{more}")).unwrap();
     let (clock, store, stdin) = (clock.clone(), Arc::new(store), Pipe::empty());
-    let build = Build { pipeline: "main", name: "trail", store, clock, once: false, stdin };
+    let room = Room::apart(64 << 20);
+    let build = Build { pipeline: "main", name: "trail", store, clock, once: false, stdin, room };
     let source = S3::build(&config, &build).unwrap();
     assert!(source.open.set(source.begin(bucket(fake))).is_ok());
     Arc::new(source)
@@ -243,7 +245,8 @@ async fn cursors_of_another_bucket_are_not_taken_for_this_ones() {
     let of = |bucket: &str| {
         let config: Config = toml::from_str(&format!("bucket = \"{bucket}\"")).unwrap();
         let (clock, store, stdin) = (Clock::System, store.clone(), Pipe::empty());
-        S3::build(&config, &Build { pipeline: "main", name: "trail", store, clock, once: false, stdin })
+        let room = Room::apart(64 << 20);
+        S3::build(&config, &Build { pipeline: "main", name: "trail", store, clock, once: false, stdin, room })
     };
     let source = of("trail").unwrap();
     assert!(source.open.set(source.begin(bucket(&fake))).is_ok());

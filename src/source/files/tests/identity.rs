@@ -113,6 +113,7 @@ async fn pipelines_have_progress_of_their_own() {
         clock: world.clock.clone(),
         once: true,
         stdin: Pipe::empty(),
+        room: Room::apart(64 << 20),
     };
     let files = Files::build(&config, &build).unwrap();
     assert_eq!(world.run(ship_all(&files)).await, [world.path("a")]);

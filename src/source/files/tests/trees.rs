@@ -50,6 +50,7 @@ async fn globs_single_files_and_several_paths_are_read() {
             clock: world.clock.clone(),
             once: true,
             stdin: Pipe::empty(),
+            room: Room::apart(64 << 20),
         };
         let files = Files::build(&config, &build).unwrap();
         assert_eq!(world.names(&world.run(ship_all(&files)).await), expected, "{paths:?}");
@@ -86,6 +87,7 @@ async fn links_are_followed_only_within_the_tree_and_loops_end() {
         clock: world.clock.clone(),
         once: true,
         stdin: Pipe::empty(),
+        room: Room::apart(64 << 20),
     };
     let files = Files::build(&config, &build).unwrap();
     assert_eq!(world.run(ship_all(&files)).await.len(), 1);
