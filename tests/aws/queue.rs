@@ -186,3 +186,22 @@ fn keys_are_found_whether_they_were_escaped_or_not() {
     assert_eq!(here.ids("out"), ["looks-escaped", "not-escaped", "plain"], "{}", ran.said);
     assert_eq!((queue.count(), here.rejects().len()), ((0, 0), 0));
 }
+
+#[test]
+fn two_pipelines_on_one_queue_each_get_everything() {
+    let Some(moto) = moto() else { return };
+    let (queue, here) = world(moto, "shared", &json!({}), "", ARCHIVE);
+    let text = fs::read_to_string(here.at("trailship.toml")).unwrap();
+    let second = "[sinks.second]\ntype = \"file\"\npath = \"second/{account}.ndjson\"\nrotate_age = \"1s\"\n\
+                  [pipelines.one]\nsinks = [\"archive\"]\n[pipelines.two]\nsinks = [\"second\"]\n";
+    fs::write(here.at("trailship.toml"), format!("{text}{second}")).unwrap();
+    let ids: Vec<String> = (0..30).map(|number| format!("shared-{number:02}")).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let at = key(ROOT, ONE, REGION, 5, &number.to_string());
+        moto.put("shared", &at, &object(&[id]));
+        tell(&queue, "shared", &[at]);
+    }
+    here.once().ended(0);
+    assert_eq!((here.ids("out"), here.ids("second")), (ids.clone(), ids));
+    assert_eq!(queue.count(), (0, 0));
+}
