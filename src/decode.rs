@@ -39,6 +39,11 @@ use std::io;
 
 use crate::record::{Scanner, Span};
 
+/// Whether these bytes begin a gzip member or a zstd frame that anybody can read.
+pub fn is_packed(bytes: &[u8]) -> bool {
+    magic::is_gzip(bytes) || magic::is_zstd(bytes)
+}
+
 /// Limits on what an object may be; over a limit the rest of the object goes to rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -4,6 +4,7 @@
 //! source forget (delete the message, move the cursor, commit the file). A delivery that was lent and never settled is
 //! lent again by the next run.
 
+pub mod carried;
 pub mod figures;
 pub mod files;
 pub mod layout;

@@ -12,20 +12,20 @@ use crate::record::scan::ScanLimits;
 
 /// Everything one object gave.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Out {
-    pub(super) records: Vec<String>,
-    pub(super) numbers: Vec<u64>,
-    pub(super) later: Vec<bool>,
-    pub(super) left_out: Vec<&'static str>,
+pub(crate) struct Out {
+    pub(crate) records: Vec<String>,
+    pub(crate) numbers: Vec<u64>,
+    pub(crate) later: Vec<bool>,
+    pub(crate) left_out: Vec<&'static str>,
     /// Whole damages: the bytes of all pieces, and the reason of the last.
-    pub(super) damages: Vec<(Vec<u8>, String)>,
-    pub(super) addresses: Vec<Damage>,
+    pub(crate) damages: Vec<(Vec<u8>, String)>,
+    pub(crate) addresses: Vec<Damage>,
     /// Where each whole damage begins.
-    pub(super) begins: Vec<(Space, u64)>,
-    pub(super) summary: Summary,
-    pub(super) capacity: usize,
-    pub(super) windows: usize,
-    pub(super) items: usize,
+    pub(crate) begins: Vec<(Space, u64)>,
+    pub(crate) summary: Summary,
+    pub(crate) capacity: usize,
+    pub(crate) windows: usize,
+    pub(crate) items: usize,
 }
 
 /// Reads at most `step` bytes at a time.
@@ -41,7 +41,7 @@ impl Read for Steps<'_> {
 }
 
 /// Decodes with these limits; `step` 0: whole.
-pub(super) fn run(limits: Limits, stored: &[u8], step: usize) -> Out {
+pub(crate) fn run(limits: Limits, stored: &[u8], step: usize) -> Out {
     let mut reader = Steps(stored, step);
     let input = if step == 0 { Input::Whole(stored) } else { Input::Read(&mut reader) };
     drive(limits, input)
