@@ -27,7 +27,7 @@ use crate::config::At;
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Aws")]
 pub struct Aws {
-    /// The region. Default: the bucket's or queue's own.
+    /// The region. Default: the bucket's or queue's own, and that in a stream's ARN.
     pub region: Option<At<String>>,
     /// A profile of the shared AWS configuration files. It wins over credentials in the environment.
     pub profile: Option<At<String>>,
@@ -35,7 +35,7 @@ pub struct Aws {
     pub role_arn: Option<At<String>>,
     /// The external id that the role asks for.
     pub external_id: Option<At<String>>,
-    /// Another endpoint than AWS's own: `https://host:port`. Of the bucket or of the queue; others are in the environment
+    /// Another endpoint than AWS's own: `https://host:port`. Of the bucket, queue or stream; others are in the environment
     /// (`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL_STS`).
     pub endpoint: Option<At<String>>,
     /// Whether the bucket's name goes into the path instead of the host's name.
@@ -123,6 +123,16 @@ impl Aws {
             builder = builder.endpoint_url(endpoint.value());
         }
         aws_sdk_sqs::Client::from_conf(builder.build())
+    }
+
+    /// A client of Kinesis. It asks once: whoever reads a shard knows how long to wait.
+    pub fn kinesis(&self, config: &SdkConfig) -> aws_sdk_kinesis::Client {
+        let mut builder =
+            aws_sdk_kinesis::config::Builder::from(config).retry_config(RetryConfig::disabled());
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.endpoint_url(endpoint.value());
+        }
+        aws_sdk_kinesis::Client::from_conf(builder.build())
     }
 
     /// Who asks, for messages: the role, the profile or what the environment has.
@@ -244,6 +254,9 @@ fn kind(code: &str, message: &str, status: Option<u16>) -> Kind {
             | "ThrottlingException"
             | "TooManyRequestsException"
             | "RequestThrottled"
+            | "ProvisionedThroughputExceededException"
+            | "LimitExceededException"
+            | "KMSThrottlingException"
             | "OverLimit"
             | "KMS.ThrottlingException"
             | "RequestLimitExceeded",
@@ -254,6 +267,7 @@ fn kind(code: &str, message: &str, status: Option<u16>) -> Kind {
             "NoSuchBucket"
             | "AWS.SimpleQueueService.NonExistentQueue"
             | "QueueDoesNotExist"
+            | "ResourceNotFoundException"
             | "PermanentRedirect"
             | "AuthorizationHeaderMalformed",
             _,

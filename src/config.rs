@@ -162,6 +162,8 @@ pub(crate) trait Kind: Sized {
 pub enum SourceConfig {
     /// `files`
     Files(source::files::Config),
+    /// `kinesis`
+    Kinesis(Box<source::kinesis::Config>),
     /// `s3`
     S3(Box<source::s3::Config>),
     /// `sqs`
@@ -170,11 +172,12 @@ pub enum SourceConfig {
 
 impl Kind for SourceConfig {
     const PLACE: &'static str = "source";
-    const TYPES: &'static [&'static str] = &["files", "s3", "sqs"];
+    const TYPES: &'static [&'static str] = &["files", "kinesis", "s3", "sqs"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
             "files" => part.into().map(Self::Files),
+            "kinesis" => part.into().map(|config| Self::Kinesis(Box::new(config))),
             "s3" => part.into().map(|config| Self::S3(Box::new(config))),
             "sqs" => part.into().map(|config| Self::Sqs(Box::new(config))),
             _ => Read::Nothing,
@@ -184,6 +187,7 @@ impl Kind for SourceConfig {
     fn schema(kind: &str, generator: &mut SchemaGenerator) -> Schema {
         match kind {
             "files" => source::files::Config::json_schema(generator),
+            "kinesis" => source::kinesis::Config::json_schema(generator),
             "s3" => source::s3::Config::json_schema(generator),
             "sqs" => source::sqs::Config::json_schema(generator),
             _ => Schema::default(),
@@ -335,6 +339,7 @@ impl SourceConfig {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Files(_) => "files",
+            Self::Kinesis(_) => "kinesis",
             Self::S3(_) => "s3",
             Self::Sqs(_) => "sqs",
         }
@@ -349,13 +354,14 @@ impl SourceConfig {
     pub const fn place(&self) -> Option<(&'static str, &At<String>)> {
         match self {
             Self::Sqs(config) => Some(("queue", &config.queue_url)),
-            Self::Files(_) | Self::S3(_) => None,
+            Self::Files(_) | Self::Kinesis(_) | Self::S3(_) => None,
         }
     }
 
     /// Returns whether an event time long ago is a wrong one: not in files, nor in what is asked for by its date.
     pub fn is_live(&self) -> bool {
-        matches!(self, Self::Sqs(_)) || matches!(self, Self::S3(config) if config.is_live())
+        matches!(self, Self::Kinesis(_) | Self::Sqs(_))
+            || matches!(self, Self::S3(config) if config.is_live())
     }
 }
 

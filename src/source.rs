@@ -7,6 +7,7 @@
 pub mod carried;
 pub mod figures;
 pub mod files;
+pub mod kinesis;
 pub mod layout;
 pub mod piped;
 pub mod s3;
@@ -263,6 +264,8 @@ pub struct BuildError(pub String);
 pub enum AnySource {
     /// `files`
     Files(Box<files::Files>),
+    /// `kinesis`
+    Kinesis(Box<kinesis::Kinesis>),
     /// `s3`
     S3(Box<s3::S3>),
     /// `sqs`
@@ -281,6 +284,9 @@ impl AnySource {
             SourceConfig::Files(config) => {
                 files::Files::build(config, build).map(Box::new).map(AnySource::Files)
             }
+            SourceConfig::Kinesis(config) => {
+                kinesis::Kinesis::build(config, build).map(Box::new).map(AnySource::Kinesis)
+            }
             SourceConfig::S3(config) => s3::S3::build(config, build).map(Box::new).map(AnySource::S3),
             SourceConfig::Sqs(config) => sqs::Sqs::build(config, build).map(Box::new).map(AnySource::Sqs),
         }
@@ -291,6 +297,7 @@ impl Source for AnySource {
     async fn next(&self, most: usize) -> Result<Option<Vec<Delivery>>, SourceError> {
         match self {
             AnySource::Files(files) => files.next(most).await,
+            AnySource::Kinesis(kinesis) => kinesis.next(most).await,
             AnySource::S3(s3) => s3.next(most).await,
             AnySource::Sqs(sqs) => sqs.next(most).await,
             AnySource::Shared(branch) => branch.next(most).await,
@@ -300,6 +307,7 @@ impl Source for AnySource {
     async fn settle(&self, settled: Vec<Settled>) -> Result<(), SourceError> {
         match self {
             AnySource::Files(files) => files.settle(settled).await,
+            AnySource::Kinesis(kinesis) => kinesis.settle(settled).await,
             AnySource::S3(s3) => s3.settle(settled).await,
             AnySource::Sqs(sqs) => sqs.settle(settled).await,
             AnySource::Shared(branch) => branch.settle(settled).await,
@@ -309,6 +317,7 @@ impl Source for AnySource {
     async fn settle_part(&self, parts: Vec<SettledPart>) -> Result<(), SourceError> {
         match self {
             AnySource::Files(files) => files.settle_part(parts).await,
+            AnySource::Kinesis(kinesis) => kinesis.settle_part(parts).await,
             AnySource::S3(s3) => s3.settle_part(parts).await,
             AnySource::Sqs(sqs) => sqs.settle_part(parts).await,
             AnySource::Shared(branch) => branch.settle_part(parts).await,
@@ -318,6 +327,7 @@ impl Source for AnySource {
     async fn extend(&self, id: DeliveryId, by: Duration) -> Result<(), SourceError> {
         match self {
             AnySource::Files(files) => files.extend(id, by).await,
+            AnySource::Kinesis(kinesis) => kinesis.extend(id, by).await,
             AnySource::S3(s3) => s3.extend(id, by).await,
             AnySource::Sqs(sqs) => sqs.extend(id, by).await,
             AnySource::Shared(branch) => branch.extend(id, by).await,
@@ -327,6 +337,7 @@ impl Source for AnySource {
     fn stopping(&self) {
         match self {
             AnySource::Files(files) => files.stopping(),
+            AnySource::Kinesis(kinesis) => kinesis.stopping(),
             AnySource::S3(s3) => s3.stopping(),
             AnySource::Sqs(sqs) => sqs.stopping(),
             AnySource::Shared(branch) => branch.stopping(),
@@ -336,6 +347,7 @@ impl Source for AnySource {
     async fn close(&self) {
         match self {
             AnySource::Files(files) => files.close().await,
+            AnySource::Kinesis(kinesis) => kinesis.close().await,
             AnySource::S3(s3) => s3.close().await,
             AnySource::Sqs(sqs) => sqs.close().await,
             AnySource::Shared(branch) => branch.close().await,
@@ -345,6 +357,7 @@ impl Source for AnySource {
     fn trouble(&self) -> Option<String> {
         match self {
             AnySource::Files(files) => files.trouble(),
+            AnySource::Kinesis(kinesis) => kinesis.trouble(),
             AnySource::S3(s3) => s3.trouble(),
             AnySource::Sqs(sqs) => sqs.trouble(),
             AnySource::Shared(branch) => branch.trouble(),
@@ -354,6 +367,7 @@ impl Source for AnySource {
     fn figures(&self) -> Figures {
         match self {
             AnySource::Files(files) => files.figures(),
+            AnySource::Kinesis(kinesis) => kinesis.figures(),
             AnySource::S3(s3) => s3.figures(),
             AnySource::Sqs(sqs) => sqs.figures(),
             AnySource::Shared(branch) => branch.figures(),
@@ -363,6 +377,7 @@ impl Source for AnySource {
     fn unsettled(&self) -> Vec<String> {
         match self {
             AnySource::Files(files) => files.unsettled(),
+            AnySource::Kinesis(kinesis) => kinesis.unsettled(),
             AnySource::S3(s3) => s3.unsettled(),
             AnySource::Sqs(sqs) => sqs.unsettled(),
             AnySource::Shared(branch) => branch.unsettled(),
@@ -375,6 +390,7 @@ impl SourceConfig {
     pub fn object_limits(&self) -> &files::Limits {
         match self {
             SourceConfig::Files(config) => &config.limits,
+            SourceConfig::Kinesis(config) => &config.limits,
             SourceConfig::S3(config) => &config.limits,
             SourceConfig::Sqs(config) => &config.limits,
         }

@@ -1,4 +1,4 @@
-//! The sources `s3` and `sqs` as black boxes: the binary against moto, an AWS server of somebody else's, and against a fake
+//! The sources `s3`, `sqs` and `kinesis` as black boxes: the binary against moto, an AWS server of somebody else's, and against a fake
 //! of our own where a server has to misbehave, or to hold more than a real one could.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics, in its helpers too")]
@@ -24,6 +24,8 @@ mod bucket;
 mod commands;
 #[path = "aws/faults.rs"]
 mod faults;
+#[path = "aws/kinesis.rs"]
+mod kinesis;
 #[path = "aws/owners.rs"]
 mod owners;
 #[path = "aws/queue.rs"]

@@ -73,7 +73,11 @@ fn steps(resolved: &Resolved, pipeline: &Pipeline, out: &mut String) {
 
 /// What reading costs, where that can be told.
 fn cost(source: &SourceConfig) -> String {
-    let SourceConfig::S3(s3) = source else { return String::new() };
+    let s3 = match source {
+        SourceConfig::S3(s3) => s3,
+        SourceConfig::Kinesis(kinesis) => return kinesis.plan(),
+        _ => return String::new(),
+    };
     if s3.until.is_some() {
         return "one LIST for 1,000 objects".to_owned();
     }

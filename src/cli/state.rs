@@ -3,6 +3,7 @@
 mod bucket;
 mod change;
 mod cursor;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -131,7 +132,9 @@ fn list(data_dir: &Path, around: &Surroundings) -> anyhow::Result<String> {
     let mut others = Vec::new();
     let spaces = store.spaces()?;
     let buckets = bucket::read(&store, spaces.iter().cloned())?;
-    for space in spaces.into_iter().filter(|space| !bucket::is_ours(space)) {
+    let streams = stream::read(&store, spaces.iter().cloned())?;
+    let is_other = |space: &String| !bucket::is_ours(space) && !stream::is_ours(space);
+    for space in spaces.into_iter().filter(is_other) {
         let names: Vec<&str> = space.strip_prefix(files::SPACES).unwrap_or_default().split('/').collect();
         match names[..] {
             [pipeline, source] => {
@@ -158,13 +161,13 @@ fn list(data_dir: &Path, around: &Surroundings) -> anyhow::Result<String> {
     // What was forgotten leaves an empty space behind.
     cursors.retain(|_, cursor| cursor.files + cursor.lent > 0);
     others.retain(|(_, entries)| *entries > 0);
-    let of_buckets = bucket::table(&buckets, around.clock.now());
-    let of_files = table(&cursors, &others);
-    Ok(match (cursors.is_empty() && others.is_empty(), buckets.is_empty()) {
-        (true, false) => of_buckets,
-        (false, false) => format!("{of_files}\n{of_buckets}"),
-        _ => of_files,
-    })
+    let now = around.clock.now();
+    let mut tables = vec![bucket::table(&buckets, now), stream::table(&streams, now)];
+    tables.retain(|table| !table.is_empty());
+    if tables.is_empty() || !(cursors.is_empty() && others.is_empty()) {
+        tables.insert(0, table(&cursors, &others));
+    }
+    Ok(tables.join("\n"))
 }
 
 fn table(cursors: &BTreeMap<(String, String), Cursor>, others: &[(String, u64)]) -> String {

@@ -172,6 +172,7 @@ fn place_of(pattern: &Match, path: &[String]) -> Range<usize> {
 fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
     for named in &raw.sources {
         match named.config.whole() {
+            Some(SourceConfig::Kinesis(config)) => aws::check_stream(config, problems),
             Some(SourceConfig::S3(config)) => aws::check_bucket(config, problems),
             Some(SourceConfig::Sqs(config)) => aws::check_queue(config, problems),
             _ => {}

@@ -212,7 +212,7 @@ impl Fetcher {
 const GREW: &str = "it is larger than it was listed: it was replaced meanwhile";
 
 /// Between half a pause and a whole one, so that many do not ask again at once.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     let random = std::hash::BuildHasher::hash_one(&foldhash::fast::RandomState::default(), pause);
     pause / 2 + pause.mul_f64((random % 1024) as f64 / 2048.0)
 }

@@ -1,7 +1,9 @@
 //! What a source counts of the place it reads from.
 
+use std::sync::Arc;
+
 /// Figures of one source, for the metrics and for progress. `None`: it has no such thing, or does not know it yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     /// Partitions (account, kind, region) that are listed.
     pub partitions: Option<u64>,
@@ -21,6 +23,41 @@ pub struct Figures {
     pub left: Option<u64>,
     /// How far a range of time was listed, and how long it is, minutes of all partitions together.
     pub way: Option<(u64, u64)>,
+    /// Shards of a stream that are read.
+    pub shards: Option<u64>,
+    /// How far behind each of these is.
+    pub shard_lags: Vec<ShardLag>,
+    /// Records of a stream that were read, aggregated ones as one; a count.
+    pub stream_records: Option<u64>,
+    /// Times that records of a stream were trimmed before they were read; a count.
+    pub trimmed: Option<u64>,
+    /// Times that a shard was read faster than the stream allows; a count.
+    pub throttled: Option<u64>,
+}
+
+/// How far behind a shard is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardLag {
+    /// Its id.
+    pub shard: Arc<str>,
+    /// From its newest record to what is settled, seconds.
+    pub seconds: f64,
+}
+
+impl Figures {
+    /// How far behind the shard is that is farthest behind, seconds.
+    pub fn shard_lag(&self) -> Option<f64> {
+        self.shard_lags.iter().map(|lag| lag.seconds).reduce(f64::max)
+    }
+
+    /// The shards that are farthest behind, so many at most, by their ids.
+    pub fn farthest_behind(&self, most: usize) -> Vec<&ShardLag> {
+        let mut lags: Vec<&ShardLag> = self.shard_lags.iter().collect();
+        lags.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+        lags.truncate(most);
+        lags.sort_by(|one, other| one.shard.cmp(&other.shard));
+        lags
+    }
 }
 
 /// Dollars for a LIST request (S3 standard, us-east-1; an estimate).

@@ -8,7 +8,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::pipeline::watched::{PipelineShot, SinkShot, Snapshot, SourceShot, StepShot};
-use crate::source::figures::LIST_PRICE;
+use crate::source::figures::{LIST_PRICE, ShardLag};
 
 /// One metric.
 pub struct Row {
@@ -34,13 +34,18 @@ pub enum Read {
     Pipeline(fn(&PipelineShot, &Snapshot) -> Option<f64>),
     /// Each source of each pipeline: labels `pipeline` and `source`.
     Source(Of<SourceShot>),
+    /// The shards of each source: labels `pipeline`, `source` and `shard`; of many shards, those farthest behind.
+    Shard(fn(&ShardLag) -> f64),
     /// Each transform of each pipeline: labels `pipeline` and `transform`.
     Transform(Of<StepShot>),
     /// Each sink of each pipeline: labels `pipeline` and `sink`.
     Sink(Of<SinkShot>),
 }
 
-use Read::{Build, Pipeline, Program, Sink, Source, Transform};
+use Read::{Build, Pipeline, Program, Shard, Sink, Source, Transform};
+
+/// Shards of a source with values of their own, at most.
+const MOST_SHARDS: usize = 200;
 
 const fn row(name: &'static str, help: &'static str, read: Read) -> Row {
     Row { name, help, read }
@@ -88,6 +93,12 @@ pub const TABLE: &[Row] = &[
     row("trailship_source_lateness_seconds", "The largest lateness of an object: so far is looked back at each poll.", Source(|at| n(at.figures.lateness?))),
     row("trailship_source_messages_held", "Messages of a queue that are ours now.", Source(|at| n(at.figures.held?))),
     row("trailship_source_messages_left_total", "Times a message was left on the queue: not understood, or of a bucket that is not read.", Source(|at| n(at.figures.left?))),
+    row("trailship_source_shards", "Shards of a stream that are read.", Source(|at| n(at.figures.shards?))),
+    row("trailship_source_shard_lag_seconds", "How far what is settled of a shard is behind its newest record; of many shards, those farthest behind.", Shard(|at| at.seconds)),
+    row("trailship_source_lag_seconds", "The largest lag of a stream's shards.", Source(|at| at.figures.shard_lag())),
+    row("trailship_source_stream_records_total", "Records of a stream that were read; an aggregated one counts once.", Source(|at| n(at.figures.stream_records?))),
+    row("trailship_source_trimmed_total", "Times that a stream had trimmed records before they were read: they are lost.", Source(|at| n(at.figures.trimmed?))),
+    row("trailship_source_throttled_total", "Times that a shard was read faster than its stream allows, by us and others together.", Source(|at| n(at.figures.throttled?))),
 
     row("trailship_transform_records_filtered_total", "Records it left out on purpose.", Transform(|at| n(at.books.filtered))),
     row("trailship_transform_records_sampled_total", "Records it left out, and the kept ones stand for them.", Transform(|at| n(at.books.sampled))),
@@ -133,6 +144,7 @@ impl Row {
             Program(_) => &[],
             Pipeline(_) => &["pipeline"],
             Source(_) => &["pipeline", "source"],
+            Shard(_) => &["pipeline", "source", "shard"],
             Transform(_) => &["pipeline", "transform"],
             Sink(_) => &["pipeline", "sink"],
         }
@@ -160,6 +172,15 @@ impl Row {
             Source(read) => {
                 for at in &all.pipelines {
                     at.sources.iter().for_each(|source| add(&[&at.name, &source.name], read(source)));
+                }
+            }
+            Shard(read) => {
+                for at in &all.pipelines {
+                    for source in &at.sources {
+                        for lag in source.figures.farthest_behind(MOST_SHARDS) {
+                            add(&[&at.name, &source.name, &lag.shard], Some(read(lag)));
+                        }
+                    }
                 }
             }
             Transform(read) => {

@@ -127,12 +127,13 @@ pub(super) fn lines(partitions: &BTreeMap<String, Partition>, now: Timestamp) ->
     out
 }
 
-fn shown(at: Option<Timestamp>) -> String {
+/// A time, or a dash.
+pub(super) fn shown(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "–".to_owned(), |at| at.to_string())
 }
 
 /// How long before now, in the largest unit of which there are at least two.
-fn ago(at: Option<Timestamp>, now: Timestamp) -> String {
+pub(super) fn ago(at: Option<Timestamp>, now: Timestamp) -> String {
     let Some(at) = at else { return "–".to_owned() };
     let minutes = now.since(at).as_secs() / 60;
     match minutes {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
-use super::bucket;
+use super::{bucket, stream};
 use crate::cli::Surroundings;
 use crate::cli::text::{bytes, count};
 use crate::clock::Timestamp;
@@ -93,7 +93,11 @@ pub(super) fn show(
         }
         out.push_str(&bucket::lines(&partitions, now));
     }
-    for (space, number) in spaces.iter().filter(|(space, _)| !bucket::is_ours(space)) {
+    for shards in stream::read(&store, spaces.iter().map(|(space, _)| space.clone()))?.values() {
+        out.push_str(&stream::lines(shards, now));
+    }
+    let is_other = |space: &str| !bucket::is_ours(space) && !stream::is_ours(space);
+    for (space, number) in spaces.iter().filter(|(space, _)| is_other(space)) {
         let is_files = space.starts_with(files::SPACES);
         match name.split(space) {
             Some((_, "")) if is_files => {

@@ -4,7 +4,7 @@ use crate::aws::Aws;
 use crate::config::Since;
 use crate::config::at::At;
 use crate::config::problem::Problem;
-use crate::source::{s3, sqs};
+use crate::source::{kinesis, s3, sqs};
 
 /// Kinds of folders that hold logs.
 const KINDS: [&str; 4] =
@@ -64,6 +64,19 @@ pub(super) fn check_queue(config: &sqs::Config, problems: &mut Vec<Problem>) {
     if !(2..=11 * 3600).contains(&config.lease.get().as_secs()) {
         let message = "`lease` has to be from 2 s to 11 h";
         problems.push(Problem::error(config.queue_url.span(), message, "of this queue"));
+    }
+    check_aws(&config.aws, problems);
+}
+
+/// Checks a stream.
+pub(super) fn check_stream(config: &kinesis::Config, problems: &mut Vec<Problem>) {
+    let stream = config.stream.value();
+    let is_arn = stream.starts_with("arn:") && stream.contains(":kinesis:") && stream.contains(":stream/");
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    if !is_arn && (stream.is_empty() || stream.len() > 128 || !stream.bytes().all(is_name)) {
+        let message = format!("there can be no stream `{stream}`");
+        let label = "write its name, or arn:aws:kinesis:REGION:ACCOUNT:stream/NAME";
+        problems.push(Problem::error(config.stream.span(), message, label));
     }
     check_aws(&config.aws, problems);
 }

@@ -5,10 +5,11 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 12] = [
+pub(super) const SHOWN: [(&str, &str, &str); 13] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
     ("sources", "news", "sqs"),
+    ("sources", "stream", "kinesis"),
     ("transforms", "accounts", "account_tags"),
     ("transforms", "environment", "environment"),
     ("transforms", "signals", "signals"),
@@ -21,13 +22,14 @@ pub(super) const SHOWN: [(&str, &str, &str); 12] = [
 ];
 
 /// Components that stand there as comments: the example runs as it is.
-const ASIDE: [&str; 2] = ["bucket", "news"];
+const ASIDE: [&str; 3] = ["bucket", "news", "stream"];
 
 /// Settings that the example states, as TOML.
-const STATED: [(&str, &str); 11] = [
+const STATED: [(&str, &str); 12] = [
     ("sources.trail.path", r#""./trail""#),
     ("sources.bucket.bucket", r#""acme-org-trail""#),
     ("sources.news.queue_url", r#""https://sqs.eu-west-1.amazonaws.com/123456789012/trail""#),
+    ("sources.stream.stream", r#""trail""#),
     ("transforms.accounts.file", r#""accounts.csv""#),
     ("transforms.accounts.tags", r#"["owner", "cost_center"]"#),
     ("transforms.environment.default", r#""unknown""#),
@@ -39,7 +41,7 @@ const STATED: [(&str, &str); 11] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 42] = [
+const POSSIBLE: [(&str, &str); 47] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -62,6 +64,11 @@ const POSSIBLE: [(&str, &str); 42] = [
     ("sources.bucket.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
     ("sources.bucket.aws.external_id", r#""acme""#),
     ("sources.bucket.aws.endpoint", r#""https://bucket.vpce-0123.s3.eu-west-1.vpce.amazonaws.com""#),
+    ("sources.stream.aws.region", r#""eu-west-1""#),
+    ("sources.stream.aws.profile", r#""audit""#),
+    ("sources.stream.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
+    ("sources.stream.aws.external_id", r#""acme""#),
+    ("sources.stream.aws.endpoint", r#""https://vpce-0123.kinesis.eu-west-1.vpce.amazonaws.com""#),
     ("data_dir", r#""/var/lib/trailship""#),
     ("workers", "4"),
     ("telemetry.listen", r#""127.0.0.1:9464""#),

@@ -14,7 +14,7 @@ use crate::pipeline::books::{Books, SinkBooks, StepBooks};
 use crate::pipeline::line::Totals;
 use crate::pipeline::meter::Metered;
 use crate::sink::template::Counts;
-use crate::source::figures::Figures;
+use crate::source::figures::{Figures, ShardLag};
 
 /// Two pipelines, one that has done everything there is to do and one that has done nothing.
 fn all() -> Snapshot {
@@ -62,6 +62,14 @@ fn all() -> Snapshot {
                 held: Some(14),
                 left: Some(15),
                 way: None,
+                shards: Some(2),
+                shard_lags: vec![
+                    ShardLag { shard: "shardId-000000000000".into(), seconds: 0.25 },
+                    ShardLag { shard: "shardId-000000000001".into(), seconds: 2.5 },
+                ],
+                stream_records: Some(16),
+                trimmed: Some(17),
+                throttled: Some(18),
             },
         }],
         steps: vec![StepShot { name: "accounts".into(), books: step, unknown_accounts: Some(11) }],
