@@ -6,12 +6,16 @@
 //!
 //! An object of lines may be long, so the source is also told on the way how far everything is settled: the end of the
 //! last window of which, and of all windows before it, every share is accounted for (`ack/spans.rs`).
+//!
+//! A share may also wait for what becomes of another delivery ([`Ack::wait`]): it holds up the end of its own, but two
+//! deliveries that wait for each other must both come to an end. So how a delivery's *own* shares ended is told apart,
+//! and first ([`Settle::own_ended`]).
 
 mod spans;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::spans::Spans;
+use self::spans::{Own, Spans};
 
 use crate::pipeline::books::Books;
 use crate::pipeline::outcomes::DeliveryKey;
@@ -96,6 +100,13 @@ pub trait Settle: Send + Sync {
     /// The loan has ended. Called exactly once for each delivery.
     fn settle(&self, settled: Settled);
 
+    /// The own shares of a span of windows (`None`: of all that was not told) have ended, those that wait for other deliveries
+    /// aside; the worst verdict of them. Told before the end of the loan; again, if windows joined the span since.
+    /// Called without any lock.
+    fn own_ended(&self, id: DeliveryId, span: Option<u64>, worst: Verdict) {
+        let _ = (id, span, worst);
+    }
+
     /// A part of the loan has ended; never after [`Settle::settle`], and in order. Only for deliveries whose source can
     /// go on from there ([`crate::source::Delivery::from`]). Called under the delivery's lock: must not touch its acks.
     fn settle_part(&self, part: SettledPart) {
@@ -113,7 +124,10 @@ struct Settlement {
 #[derive(Default)]
 struct Facts {
     shares: u32,
+    /// Of these: wait for no other delivery, and are not settled.
+    own: u32,
     worst: Verdict,
+    own_worst: Verdict,
     note: Note,
     spans: Spans,
 }
@@ -124,13 +138,15 @@ pub struct Ack {
     settlement: Option<Arc<Settlement>>,
     /// Which windows it is a share of; `None`: the first share, of whoever goes through the windows.
     span: Option<u64>,
+    /// It waits for another delivery.
+    waits: bool,
 }
 
 impl Ack {
     /// The first share of a new delivery; `to` is told how it ended.
     pub fn new(id: DeliveryId, key: DeliveryKey, to: Arc<dyn Settle>) -> Ack {
-        let facts = Mutex::new(Facts { shares: 1, ..Facts::default() });
-        Ack { settlement: Some(Arc::new(Settlement { id, key, facts, to })), span: None }
+        let facts = Mutex::new(Facts { shares: 1, own: 1, ..Facts::default() });
+        Ack { settlement: Some(Arc::new(Settlement { id, key, facts, to })), span: None, waits: false }
     }
 
     /// Another share, in the same window (a fork of the first share: in the window in hand): the delivery is not settled
@@ -139,9 +155,25 @@ impl Ack {
         let span = self.settlement.as_ref().map(|settlement| {
             let mut facts = settlement.lock();
             facts.shares += 1;
-            facts.spans.fork(self.span)
+            facts.own += 1;
+            facts.spans.fork(self.span, false)
         });
-        Ack { settlement: self.settlement.clone(), span }
+        Ack { settlement: self.settlement.clone(), span, waits: false }
+    }
+
+    /// A share that is settled as another delivery ends: this one does not end before, and with no better verdict.
+    pub fn wait(&self) -> Ack {
+        let span = self.settlement.as_ref().map(|settlement| {
+            let mut facts = settlement.lock();
+            facts.shares += 1;
+            facts.spans.fork(self.span, true)
+        });
+        Ack { settlement: self.settlement.clone(), span, waits: true }
+    }
+
+    /// The number of the span that the window in hand belongs to. It is not told as ended before the window is.
+    pub fn span(&self) -> u64 {
+        self.settlement.as_ref().map_or(0, |settlement| settlement.lock().spans.current())
     }
 
     /// Which delivery this is a share of.
@@ -173,8 +205,13 @@ impl Ack {
     pub fn end_window(&self, reached: Option<Reached>, failed: bool) {
         if let Some(settlement) = &self.settlement {
             let mut facts = settlement.lock();
-            facts.spans.end(reached, failed);
-            settlement.settle_part(&mut facts);
+            let own = facts.spans.end(reached, failed);
+            if own.is_none() {
+                return settlement.settle_part(&mut facts);
+            }
+            drop(facts);
+            settlement.tell_own(own);
+            settlement.settle_part(&mut settlement.lock());
         }
     }
 
@@ -187,8 +224,21 @@ impl Ack {
         let Some(settlement) = self.settlement.take() else { return };
         let mut facts = settlement.lock();
         facts.worst = facts.worst.max(verdict);
-        if let Some(span) = self.span {
-            facts.spans.finish(span, verdict);
+        let mut own = self.span.and_then(|span| facts.spans.finish(span, verdict, self.waits));
+        if !self.waits {
+            facts.own_worst = facts.own_worst.max(verdict);
+            facts.own -= 1;
+            if facts.own == 0 {
+                own = Some((None, facts.own_worst));
+            }
+        }
+        if own.is_some() {
+            // Without the lock; the delivery does not end meanwhile, this share is still counted.
+            drop(facts);
+            settlement.tell_own(own);
+            facts = settlement.lock();
+        }
+        if self.span.is_some() {
             settlement.settle_part(&mut facts);
         }
         facts.shares -= 1;
@@ -212,6 +262,12 @@ impl Settlement {
     /// Locks, and goes on with the data where another thread panicked while it held the lock.
     fn lock(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_own(&self, own: Option<Own>) {
+        if let Some((span, worst)) = own {
+            self.to.own_ended(self.id, span, worst);
+        }
     }
 
     /// Tells how far everything is settled, if that is farther than before.
@@ -349,6 +405,60 @@ mod tests {
             let verdict = if failed == u64::MAX { Verdict::Delivered } else { Verdict::Failed };
             assert_eq!(told(&source), [(1, verdict)], "{round}");
         }
+    }
+
+    /// What was told of own shares, and the verdict at the end.
+    #[derive(Default)]
+    struct Own(Mutex<Vec<(u64, Option<u64>, Verdict)>>, Mutex<Vec<(u64, Verdict)>>);
+
+    impl Settle for Own {
+        fn settle(&self, settled: Settled) {
+            self.1.lock().unwrap().push((settled.id.0, settled.verdict));
+        }
+
+        fn own_ended(&self, id: DeliveryId, span: Option<u64>, worst: Verdict) {
+            self.0.lock().unwrap().push((id.0, span, worst));
+        }
+    }
+
+    #[test]
+    fn two_deliveries_that_wait_for_each_other_both_end() {
+        let told = Arc::new(Own::default());
+        let [one, two] = [1, 2].map(|id| Ack::new(DeliveryId(id), DeliveryKey(0), told.clone()));
+        let (of_one, of_two) = (one.wait(), two.wait());
+        one.settle(Verdict::Delivered);
+        assert_eq!(*told.0.lock().unwrap(), [(1, None, Verdict::Delivered)]);
+        of_two.settle(Verdict::Delivered);
+        two.settle(Verdict::Failed);
+        assert_eq!(told.0.lock().unwrap()[1], (2, None, Verdict::Failed));
+        assert_eq!(*told.1.lock().unwrap(), [(2, Verdict::Failed)]);
+        // Its own shares are well; it fails by what it waited for.
+        of_one.settle(Verdict::Failed);
+        assert_eq!(*told.1.lock().unwrap(), [(2, Verdict::Failed), (1, Verdict::Failed)]);
+        assert_eq!(told.0.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_own_shares_of_a_part_are_told_when_its_windows_have_ended() {
+        let told = Arc::new(Own::default());
+        let own = || std::mem::take(&mut *told.0.lock().unwrap());
+        let first = Ack::new(DeliveryId(1), DeliveryKey(0), told.clone());
+        let end = |offset| Some(Reached { offset, ..Reached::default() });
+        let (share, waits) = (first.fork(), first.wait());
+        let span = first.span();
+        share.settle(Verdict::Delivered);
+        assert_eq!(own(), []);
+        first.end_window(end(10), false);
+        assert_eq!(own(), [(1, Some(span), Verdict::Delivered)]);
+        let (next, share) = (first.span(), first.fork());
+        assert_ne!(next, span);
+        first.end_window(end(20), false);
+        assert_eq!(own(), []);
+        share.settle(Verdict::Failed);
+        assert_eq!(own(), [(1, Some(next), Verdict::Failed)]);
+        waits.settle(Verdict::Delivered);
+        first.settle(Verdict::Delivered);
+        assert_eq!(own(), [(1, None, Verdict::Failed)]);
     }
 
     #[test]

@@ -210,6 +210,8 @@ pub enum TransformConfig {
     Filter(transform::filter::Config),
     /// `redact`
     Redact(transform::redact::Config),
+    /// `dedupe`
+    Dedupe(transform::dedupe::Config),
     /// `flatten`, a shape
     Flatten(transform::flatten::Config),
 }
@@ -217,7 +219,7 @@ pub enum TransformConfig {
 impl Kind for TransformConfig {
     const PLACE: &'static str = "transform";
     const TYPES: &'static [&'static str] =
-        &["account_tags", "environment", "signals", "sample", "filter", "redact", "flatten"];
+        &["account_tags", "environment", "signals", "sample", "filter", "redact", "dedupe", "flatten"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
@@ -227,6 +229,7 @@ impl Kind for TransformConfig {
             "sample" => part.into().map(Self::Sample),
             "filter" => part.into().map(Self::Filter),
             "redact" => part.into().map(Self::Redact),
+            "dedupe" => part.into().map(Self::Dedupe),
             "flatten" => part.into().map(Self::Flatten),
             _ => Read::Nothing,
         }
@@ -240,6 +243,7 @@ impl Kind for TransformConfig {
             "sample" => transform::sample::Config::json_schema(generator),
             "filter" => transform::filter::Config::json_schema(generator),
             "redact" => transform::redact::Config::json_schema(generator),
+            "dedupe" => transform::dedupe::Config::json_schema(generator),
             "flatten" => transform::flatten::Config::json_schema(generator),
             _ => Schema::default(),
         }
@@ -256,6 +260,7 @@ impl TransformConfig {
             Self::Sample(_) => "sample",
             Self::Filter(_) => "filter",
             Self::Redact(_) => "redact",
+            Self::Dedupe(_) => "dedupe",
             Self::Flatten(_) => "flatten",
         }
     }
@@ -268,7 +273,19 @@ impl TransformConfig {
             Self::Filter(config) => {
                 config.keep.iter().chain(&config.drop).flat_map(|patterns| patterns.iter()).collect()
             }
-            Self::AccountTags(_) | Self::Signals(_) | Self::Redact(_) | Self::Flatten(_) => Vec::new(),
+            Self::AccountTags(_)
+            | Self::Signals(_)
+            | Self::Redact(_)
+            | Self::Dedupe(_)
+            | Self::Flatten(_) => Vec::new(),
+        }
+    }
+
+    /// Returns how many bytes it may hold beside what is in flight, in each pipeline that names it.
+    pub fn memory(&self) -> u64 {
+        match self {
+            Self::Dedupe(config) => config.memory.get(),
+            _ => 0,
         }
     }
 

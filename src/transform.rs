@@ -1,6 +1,7 @@
 //! Transforms decide, change and add, one record at a time.
 
 pub mod account_tags;
+pub mod dedupe;
 pub mod environment;
 pub mod filter;
 pub mod flatten;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::HashMap;
 
-use crate::ack::{DeliveryId, Verdict};
+use crate::ack::{Ack, DeliveryId, Verdict};
 use crate::clock::Timestamp;
 use crate::config::{Match, Problem, TransformConfig};
 use crate::encode::Encoder;
@@ -59,10 +60,21 @@ impl Decision {
     }
 }
 
+/// The delivery in hand, for whatever remembers what became of records.
+#[derive(Clone, Copy)]
+pub struct Loan<'a> {
+    /// The delivery's first share.
+    pub ack: &'a Ack,
+    /// The number of the window in hand.
+    pub window: u32,
+}
+
 /// What a transform knows besides the record.
 pub struct Context<'a> {
     /// The delivery the record belongs to.
     pub delivery: DeliveryId,
+    /// The same, where it is a source's; `None`: the record comes out of rejects, or somebody only asks.
+    pub loan: Option<Loan<'a>>,
     /// The time, once per window.
     pub now: Timestamp,
     /// The top-level key of what is added (`trailship`), for patterns that look at it.
@@ -82,6 +94,8 @@ pub struct Local {
     version: u64,
     last: Option<(u64, Option<Arc<Fragment>>)>,
     fragments: HashMap<u64, Option<Arc<Fragment>>>,
+    /// Of `dedupe`: the flight that a window of a delivery belongs to.
+    flight: Option<(DeliveryId, u32, u32)>,
     /// What a dry run measures with; it learns from this thread's scanner alone.
     pub(crate) encoder: Option<Box<Encoder>>,
 }
@@ -121,9 +135,10 @@ pub trait Transform: Send + Sync {
     /// question inside. For people who ask: not on the hot path.
     fn explain(&self, record: &Record<'_>, context: &mut Context<'_>) -> Why;
 
-    /// How a delivery that passed through here ended. For whatever remembers.
-    fn settled(&self, delivery: DeliveryId, verdict: Verdict) {
-        let _ = (delivery, verdict);
+    /// How the own shares of a span of a delivery that passed through here ended (`None`: of all that is left of it); see
+    /// [`crate::ack::Settle::own_ended`]. For whatever remembers. No lock is held.
+    fn settled(&self, delivery: DeliveryId, span: Option<u64>, verdict: Verdict, now: Timestamp) {
+        let _ = (delivery, span, verdict, now);
     }
 
     /// Somebody asks (SIGHUP): reads tables again now. Blocks.
@@ -167,6 +182,8 @@ pub enum AnyTransform {
     Filter(filter::Filter),
     /// `redact`
     Redact(redact::Redact),
+    /// `dedupe`
+    Dedupe(dedupe::Dedupe),
     /// Any of them, in a dry run.
     Watched(Box<Watched>),
 }
@@ -192,6 +209,7 @@ impl AnyTransform {
             TransformConfig::Sample(config) => Self::Sample(sample::Sample::build(name, config, building)?),
             TransformConfig::Filter(config) => Self::Filter(filter::Filter::build(config, building)?),
             TransformConfig::Redact(config) => Self::Redact(redact::Redact::build(config, building)),
+            TransformConfig::Dedupe(config) => Self::Dedupe(dedupe::Dedupe::build(config)?),
             TransformConfig::Flatten(_) => return Ok(None),
         }))
     }
@@ -200,6 +218,15 @@ impl AnyTransform {
     pub fn renew(&self, name: &str, config: &TransformConfig) {
         if let (Self::Redact(transform), TransformConfig::Redact(config)) = (self, config) {
             transform.renew(name, config);
+        }
+    }
+
+    /// Bytes it may hold beside what is in flight.
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::Dedupe(transform) => transform.memory(),
+            Self::Watched(transform) => transform.memory(),
+            _ => 0,
         }
     }
 
@@ -212,6 +239,7 @@ impl AnyTransform {
             Self::Sample(_) => "sample",
             Self::Filter(_) => "filter",
             Self::Redact(_) => "redact",
+            Self::Dedupe(_) => "dedupe",
             Self::Watched(watched) => watched.kind(),
         }
     }
@@ -226,6 +254,7 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.apply(record, context),
             Self::Filter(transform) => transform.apply(record, context),
             Self::Redact(transform) => transform.apply(record, context),
+            Self::Dedupe(transform) => transform.apply(record, context),
             Self::Watched(transform) => transform.apply(record, context),
         }
     }
@@ -238,19 +267,21 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.explain(record, context),
             Self::Filter(transform) => transform.explain(record, context),
             Self::Redact(transform) => transform.explain(record, context),
+            Self::Dedupe(transform) => transform.explain(record, context),
             Self::Watched(transform) => transform.explain(record, context),
         }
     }
 
-    fn settled(&self, delivery: DeliveryId, verdict: Verdict) {
+    fn settled(&self, delivery: DeliveryId, span: Option<u64>, verdict: Verdict, now: Timestamp) {
         match self {
-            Self::AccountTags(transform) => transform.settled(delivery, verdict),
-            Self::Environment(transform) => transform.settled(delivery, verdict),
-            Self::Signals(transform) => transform.settled(delivery, verdict),
-            Self::Sample(transform) => transform.settled(delivery, verdict),
-            Self::Filter(transform) => transform.settled(delivery, verdict),
-            Self::Redact(transform) => transform.settled(delivery, verdict),
-            Self::Watched(transform) => transform.settled(delivery, verdict),
+            Self::AccountTags(transform) => transform.settled(delivery, span, verdict, now),
+            Self::Environment(transform) => transform.settled(delivery, span, verdict, now),
+            Self::Signals(transform) => transform.settled(delivery, span, verdict, now),
+            Self::Sample(transform) => transform.settled(delivery, span, verdict, now),
+            Self::Filter(transform) => transform.settled(delivery, span, verdict, now),
+            Self::Redact(transform) => transform.settled(delivery, span, verdict, now),
+            Self::Dedupe(transform) => transform.settled(delivery, span, verdict, now),
+            Self::Watched(transform) => transform.settled(delivery, span, verdict, now),
         }
     }
 
@@ -262,6 +293,7 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.reload(now),
             Self::Filter(transform) => transform.reload(now),
             Self::Redact(transform) => transform.reload(now),
+            Self::Dedupe(transform) => transform.reload(now),
             Self::Watched(transform) => transform.reload(now),
         }
     }
@@ -274,6 +306,7 @@ impl Transform for AnyTransform {
             Self::Sample(transform) => transform.tick(now),
             Self::Filter(transform) => transform.tick(now),
             Self::Redact(transform) => transform.tick(now),
+            Self::Dedupe(transform) => transform.tick(now),
             Self::Watched(transform) => transform.tick(now),
         }
     }

@@ -9,6 +9,8 @@
 #[path = "black_box/here.rs"]
 mod here;
 
+#[path = "black_box/copies.rs"]
+mod copies;
 #[path = "black_box/corpus.rs"]
 mod corpus;
 #[path = "black_box/damage.rs"]

@@ -17,10 +17,28 @@ const MOST: usize = 256;
 struct Span {
     /// Shares that are out.
     shares: u32,
+    /// Of these: wait for other deliveries.
+    waits: u32,
     failed: bool,
+    /// The worst verdict of those that do not wait.
+    own: Verdict,
+    /// It was told that those have ended.
+    is_told: bool,
     /// Where it ends, once its last window has ended well.
     end: Option<Reached>,
     books: Books,
+}
+
+/// Which span's own shares have ended (`None`: the whole delivery's), and the worst verdict of them.
+pub(super) type Own = (Option<u64>, Verdict);
+
+impl Span {
+    /// What is to be told of its own shares, once.
+    fn own_ended(&mut self, number: u64) -> Option<Own> {
+        let ended = self.end.is_some() && self.shares == self.waits && !self.is_told;
+        self.is_told |= ended;
+        ended.then_some((Some(number), self.own))
+    }
 }
 
 /// All spans that are not settled.
@@ -33,10 +51,10 @@ pub(super) struct Spans {
 
 impl Spans {
     /// The number of the span that the window in hand belongs to; begins one where the last has ended.
-    fn current(&mut self) -> u64 {
+    pub(super) fn current(&mut self) -> u64 {
         let may_begin = self.open.len() < MOST;
         match self.open.back_mut() {
-            Some(last) if last.end.is_none() || !may_begin => last.end = None,
+            Some(last) if last.end.is_none() || !may_begin => (last.end, last.is_told) = (None, false),
             _ => self.open.push_back(Span::default()),
         }
         self.first + self.open.len() as u64 - 1
@@ -46,11 +64,12 @@ impl Spans {
         self.open.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
-    /// A share goes out: of the span it says, else of the window in hand. Returns its span.
-    pub(super) fn fork(&mut self, span: Option<u64>) -> u64 {
+    /// A share goes out: of the span it says, else of the window in hand; `waits`: for another delivery. Returns its span.
+    pub(super) fn fork(&mut self, span: Option<u64>, waits: bool) -> u64 {
         let number = span.unwrap_or_else(|| self.current());
         if let Some(span) = self.span(number) {
             span.shares += 1;
+            span.waits += u32::from(waits);
         }
         number
     }
@@ -63,21 +82,28 @@ impl Spans {
         }
     }
 
-    /// A share has come back.
-    pub(super) fn finish(&mut self, number: u64, verdict: Verdict) {
-        if let Some(span) = self.span(number) {
-            span.shares = span.shares.saturating_sub(1);
-            span.failed |= verdict == Verdict::Failed;
+    /// A share has come back. What is to be told of the span's own shares, if it was the last of them.
+    pub(super) fn finish(&mut self, number: u64, verdict: Verdict, waits: bool) -> Option<Own> {
+        let span = self.span(number)?;
+        span.shares = span.shares.saturating_sub(1);
+        span.failed |= verdict == Verdict::Failed;
+        if waits {
+            span.waits = span.waits.saturating_sub(1);
+            return None;
         }
+        span.own = span.own.max(verdict);
+        span.own_ended(number)
     }
 
-    /// The window in hand has ended: `reached`, or where the source cannot go on from.
-    pub(super) fn end(&mut self, reached: Option<Reached>, failed: bool) {
+    /// The window in hand has ended: `reached`, or where the source cannot go on from. The same as for a share.
+    pub(super) fn end(&mut self, reached: Option<Reached>, failed: bool) -> Option<Own> {
         let number = self.current();
-        if let Some(span) = self.span(number) {
-            span.failed |= failed;
-            span.end = reached;
+        let span = self.span(number)?;
+        if failed {
+            (span.failed, span.own) = (true, Verdict::Failed);
         }
+        span.end = reached;
+        span.own_ended(number)
     }
 
     /// Takes out the spans at the front that are settled: where they end, and their books.
@@ -130,16 +156,16 @@ mod tests {
     #[test]
     fn a_span_is_settled_after_its_shares_and_those_before_it() {
         let mut spans = Spans::default();
-        let first = spans.fork(None);
+        let first = spans.fork(None, false);
         spans.enter(None, &read(1));
         spans.end(at(10), false);
-        let second = spans.fork(None);
+        let second = spans.fork(None, false);
         spans.enter(None, &read(2));
         assert_ne!(first, second);
-        spans.finish(second, Verdict::Delivered);
+        spans.finish(second, Verdict::Delivered, false);
         spans.end(at(20), false);
         assert_eq!(settled(&mut spans), None);
-        spans.finish(first, Verdict::Rejected);
+        spans.finish(first, Verdict::Rejected, false);
         assert_eq!(settled(&mut spans), Some((20, 3)));
         assert_eq!(settled(&mut spans), None);
         // Nothing of it went anywhere.
@@ -151,11 +177,11 @@ mod tests {
     #[test]
     fn what_failed_and_what_follows_it_is_never_settled() {
         let mut spans = Spans::default();
-        let first = spans.fork(None);
+        let first = spans.fork(None, false);
         spans.end(at(10), false);
         spans.enter(None, &read(2));
         spans.end(at(20), false);
-        spans.finish(first, Verdict::Failed);
+        spans.finish(first, Verdict::Failed, false);
         assert_eq!(settled(&mut spans), None);
         assert_eq!(spans.rest().read, 2);
         let mut spans = Spans::default();
@@ -179,7 +205,7 @@ mod tests {
         let mut spans = Spans::default();
         let shares: Vec<u64> = (1..=100_000)
             .map(|window| {
-                let share = spans.fork(None);
+                let share = spans.fork(None, false);
                 spans.enter(None, &read(1));
                 spans.end(at(window), false);
                 share
@@ -188,7 +214,7 @@ mod tests {
         assert_eq!(spans.open.len(), MOST);
         for (number, share) in shares.iter().enumerate().rev() {
             assert_eq!(settled(&mut spans), None, "{number}");
-            spans.finish(*share, Verdict::Delivered);
+            spans.finish(*share, Verdict::Delivered, false);
         }
         assert_eq!(settled(&mut spans), Some((100_000, 100_000)));
     }

@@ -71,7 +71,8 @@ pub(super) fn all(
     check_pipelines(raw, plans, &mut problems);
     paths::check(raw, data_dir.filter(|_| raw.globals.whole().is_some()), globals, around, &mut problems);
     if raw.globals.whole().is_some() {
-        let reserves = plans.iter().map(|plan| (plan.name.value().as_str(), largest_window(raw, plan)));
+        let reserve = |plan: &Plan| largest_window(raw, plan).saturating_add(remembered(raw, plan));
+        let reserves = plans.iter().map(|plan| (plan.name.value().as_str(), reserve(plan)));
         problems.extend(memory(&globals.memory, &reserves.collect::<Vec<_>>()));
     }
     problems
@@ -260,6 +261,7 @@ fn check_transforms(raw: &Raw, problems: &mut Vec<Problem>) {
                 )),
                 _ => {}
             },
+            Some(TransformConfig::Dedupe(config)) => problems.extend(config.problems()),
             Some(TransformConfig::Environment(config)) if config.rules.is_empty() => {
                 let message = format!("environment `{name}` has no rules");
                 let label = format!("add [[transforms.{name}.rules]] with set = \"…\" and match = {{ … }}");
@@ -390,6 +392,12 @@ fn largest_window(raw: &Raw, plan: &Plan) -> u64 {
     sources.map(largest).fold(WINDOW, u64::max)
 }
 
+/// Returns what the transforms of a pipeline may hold beside what is in flight, in bytes.
+fn remembered(raw: &Raw, plan: &Plan) -> u64 {
+    let transforms = plan.transforms.iter().filter_map(|index| raw.transforms.get(*index)?.config.whole());
+    transforms.fold(0, |sum, config| sum.saturating_add(config.memory()))
+}
+
 /// Compares `memory` with what the pipelines hold in reserve, each a name and bytes.
 ///
 /// The wiring calls it again with what its sinks need beside the window.
@@ -409,12 +417,10 @@ pub fn memory(memory: &At<ByteSize>, reserves: &[(&str, u64)]) -> Option<Problem
         .iter()
         .map(|(name, bytes)| format!("{name} {}", ByteSize::bytes(*bytes)))
         .collect::<Vec<_>>();
-    Some(
-        problem.note(format!(
-            "a reserve is one largest window and one payload for each sink: {}",
-            each.join(", ")
-        )),
-    )
+    Some(problem.note(format!(
+        "a reserve is one largest window, one payload for each sink, and what `dedupe` remembers: {}",
+        each.join(", ")
+    )))
 }
 
 impl Resolved {

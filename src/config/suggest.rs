@@ -85,9 +85,8 @@ pub(super) fn foreign_type(name: &str) -> Option<&'static str> {
         "console" | "debug" => "write type = \"stdout\"",
         "tail" | "file_log" | "filelog" => "write type = \"files\"",
         "stdin" => "write type = \"files\" and path = \"-\"",
-        "throttle" | "dedupe" | "reduce" | "aggregate" => {
-            "there is no such step yet; see `sample` and `filter`"
-        }
+        "deduplicate" | "unique" | "fingerprint" => "write type = \"dedupe\"",
+        "throttle" | "reduce" | "aggregate" => "there is no such step yet; see `sample` and `filter`",
         _ => return None,
     })
 }

@@ -209,6 +209,7 @@ impl Chain {
         self.protector.judge(&mut record, &mut self.matching);
         let mut added = Vec::new();
         let mut way = Way {
+            loan: None,
             delivery: DeliveryId(1),
             now: Timestamp::default(),
             field: &self.field,

@@ -144,6 +144,11 @@ impl Watched {
         self.inner.kind()
     }
 
+    /// Bytes that the transform may hold beside what is in flight.
+    pub fn memory(&self) -> usize {
+        self.inner.memory()
+    }
+
     fn count(&self, record: &Record<'_>, out: bool, local: &mut Local) {
         let length = record.original().len();
         let written = self.shape.as_ref().filter(|_| !out).map(|shape| {
@@ -193,8 +198,8 @@ impl Transform for Watched {
         self.inner.explain(record, context)
     }
 
-    fn settled(&self, delivery: DeliveryId, verdict: Verdict) {
-        self.inner.settled(delivery, verdict);
+    fn settled(&self, delivery: DeliveryId, span: Option<u64>, verdict: Verdict, now: Timestamp) {
+        self.inner.settled(delivery, span, verdict, now);
     }
 
     fn tick(&self, now: Timestamp) {

@@ -13,7 +13,7 @@ use super::job::Job;
 use super::line::Pipeline;
 use super::loans::Loans;
 use super::pool::Pool;
-use crate::ack::{Ack, Note, Settle, Settled, SettledPart, Verdict};
+use crate::ack::{Ack, DeliveryId, Note, Settle, Settled, SettledPart, Verdict};
 use crate::clock::Timestamp;
 use crate::source::{Source, SourceError};
 use crate::telemetry::trouble::Trouble;
@@ -57,11 +57,14 @@ impl Settle for Desk {
         } else {
             self.enter(&settled.books, 1);
         }
-        for step in &pipeline.steps {
-            step.transform.settled(settled.id, settled.verdict);
-        }
         // The task is gone only when the program ends: then the loan simply was never ended.
         let _ = self.to.send(End::All(settled));
+    }
+
+    fn own_ended(&self, id: DeliveryId, span: Option<u64>, worst: Verdict) {
+        for step in &self.pipeline.steps {
+            step.transform.settled(id, span, worst, self.pipeline.clock.now());
+        }
     }
 
     fn settle_part(&self, part: SettledPart) {

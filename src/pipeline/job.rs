@@ -33,7 +33,7 @@ use crate::record::protect::Protection;
 use crate::record::{Record, Scan, Span};
 use crate::source::piped::Pipe;
 use crate::source::{Body, Delivery};
-use crate::transform::Decision;
+use crate::transform::{Decision, Loan};
 use needs::large_record;
 use stored::{Held, Stored};
 
@@ -276,24 +276,36 @@ impl Job {
         pipeline.protector.judge(&mut record, &mut hands.matching);
         let mut added = Vec::new();
         let delivery = self.ack.as_ref().map(Ack::id).unwrap_or_default();
+        let loan = self.ack.as_ref().filter(|_| !self.again.is_known());
         let mut way = Way {
             delivery,
+            loan: loan.map(|ack| Loan { ack, window: self.window }),
             now: self.now,
             field: &pipeline.field,
             added: &mut added,
             matching: &mut hands.matching,
             locals: &mut hands.locals,
         };
-        let ended = through(&pipeline.steps, step, &mut record, &mut way, &mut ());
+        let mut ended = through(&pipeline.steps, step, &mut record, &mut way, &mut ());
+        let mut is_copy = false;
+        if let Some((at, Decision::Duplicate)) = ended {
+            // It may be the first the next time: it keeps its place among those that go on, without going anywhere.
+            self.books.decided(at, &Decision::Duplicate);
+            ended = through(&pipeline.steps, at + 1, &mut record, &mut way, &mut ());
+            added.clear();
+            is_copy = true;
+        }
         match &ended {
             None => {
-                let marks = self.decode.marks();
-                self.later_member |= marks.later_member;
-                if pipeline.origin || origin::is_marked(&record, marks) {
-                    origin::add(&mut record, &self.origin, number, marks);
+                if !is_copy {
+                    let marks = self.decode.marks();
+                    self.later_member |= marks.later_member;
+                    if pipeline.origin || origin::is_marked(&record, marks) {
+                        origin::add(&mut record, &self.origin, number, marks);
+                    }
+                    self.books.offered += 1;
+                    self.books.newest = self.books.newest.max(record.identity.time);
                 }
-                self.books.offered += 1;
-                self.books.newest = self.books.newest.max(record.identity.time);
                 let mut packing = offer::Packing {
                     encoders: &mut hands.encoders,
                     partitions: &mut hands.partitions,
@@ -310,8 +322,13 @@ impl Job {
                         .copied()
                         .unwrap_or(0)
                 };
-                self.offer(pipeline, &record, &mut packing, routed, number);
+                if is_copy {
+                    self.pass_over(pipeline, &record, &mut packing, routed);
+                } else {
+                    self.offer(pipeline, &record, &mut packing, routed, number);
+                }
             }
+            Some(_) if is_copy => {}
             Some((at, decision)) => {
                 self.books.decided(*at, decision);
                 if let Decision::Reject(reason) = decision {

@@ -31,6 +31,13 @@ pub(crate) struct Part {
     pub(crate) limits: Limits,
 }
 
+impl Part {
+    /// Bytes that its transforms may hold beside what is in flight.
+    fn remembered(&self) -> usize {
+        self.steps.iter().map(|(_, transform)| transform.memory()).sum()
+    }
+}
+
 pub(crate) struct SinkPart {
     pub(crate) route: Option<u32>,
     pub(crate) shape: usize,
@@ -202,13 +209,17 @@ pub(crate) fn budget_of(resolved: &Resolved, parts: &Parts) -> Result<Budget, St
         .iter()
         .map(|part| reserve_of(&part.limits, part.sinks.iter().map(|sink| &sink.packing)))
         .collect();
+    // What transforms remember is not in flight, and is not lent.
+    let remembered: Vec<usize> = parts.pipelines.iter().map(Part::remembered).collect();
     let total = resolved.globals.memory.value().as_usize();
-    Budget::new(total, &reserves).map_err(|_| {
+    Budget::new(total.saturating_sub(remembered.iter().sum()), &reserves).map_err(|_| {
         let named: Vec<(&str, u64)> = resolved
             .pipelines
             .iter()
-            .zip(&reserves)
-            .map(|(pipeline, reserve)| (pipeline.name.value().as_str(), reserve.total() as u64))
+            .zip(reserves.iter().zip(&remembered))
+            .map(|(pipeline, (reserve, remembered))| {
+                (pipeline.name.value().as_str(), (reserve.total() + remembered) as u64)
+            })
             .collect();
         let problem = resolved.check_memory(&named);
         StartError::Config(Problems::new(resolved.document.clone(), problem.into_iter().collect()))

@@ -8,6 +8,7 @@
 //! `TRAILSHIP_WINDOW=8388608` runs them with everything as large as it really is.
 
 mod actors;
+mod copies;
 mod isolation;
 mod objects;
 mod world;
@@ -72,7 +73,8 @@ fn draw(objects: &Objects, chance: &mut Chance) -> Drawn {
         }
         let later = Duration::from_millis(if chance.below(2) == 0 { 0 } else { chance.below(3000) });
         let slow = chance.below(3) == 0;
-        plans.push(Plan { objects: lent, slow, sinks, partitioned: chance.below(2) == 0, later });
+        let partitioned = chance.below(2) == 0;
+        plans.push(Plan { objects: lent, slow, sinks, partitioned, later, once: false });
     }
     let least = smallest(&plans, &objects.limits);
     let memory = match chance.below(5) {
@@ -220,17 +222,22 @@ fn watch(running: Arc<AtomicU64>) {
     });
 }
 
-#[test]
-fn nothing_gets_stuck_whatever_happens_in_whatever_order() {
-    let window = std::env::var("TRAILSHIP_WINDOW").map_or(WINDOW, |bytes| bytes.parse().unwrap());
-    let objects = Objects::with_window(window);
+/// Runs all seeds, watched.
+fn all_seeds(run: impl Fn(u64)) {
     let running = Arc::new(AtomicU64::new(0));
     watch(running.clone());
     let seeds = seeds();
     eprintln!("seeds {seeds:?}");
     for number in seeds {
         running.store(number, Ordering::SeqCst);
-        seed(number, &objects);
+        run(number);
     }
     running.store(OVER, Ordering::SeqCst);
+}
+
+#[test]
+fn nothing_gets_stuck_whatever_happens_in_whatever_order() {
+    let window = std::env::var("TRAILSHIP_WINDOW").map_or(WINDOW, |bytes| bytes.parse().unwrap());
+    let objects = Objects::with_window(window);
+    all_seeds(|number| seed(number, &objects));
 }

@@ -7,12 +7,14 @@ use crate::ack::DeliveryId;
 use crate::clock::Timestamp;
 use crate::pattern::compile::MatchScratch;
 use crate::record::Record;
-use crate::transform::{Context, Decision, Local, Transform as _};
+use crate::transform::{Context, Decision, Loan, Local, Transform as _};
 
 /// What a record has with it on its way.
 pub struct Way<'a> {
     /// The delivery it belongs to.
     pub delivery: DeliveryId,
+    /// The same, where it is a source's.
+    pub loan: Option<Loan<'a>>,
     /// The time.
     pub now: Timestamp,
     /// The top-level key of what is added.
@@ -52,6 +54,7 @@ pub fn through<O: Onlooker>(
     for (at, step) in steps.iter().enumerate().skip(first) {
         let mut context = Context {
             delivery: way.delivery,
+            loan: way.loan,
             now: way.now,
             field: way.field,
             added: way.added,

@@ -146,6 +146,8 @@ pub struct StepShot {
     pub books: StepBooks,
     /// Records of accounts that its table does not know, where it has one.
     pub unknown_accounts: Option<u64>,
+    /// Of `dedupe`: ids remembered, and ids forgotten before their time.
+    pub ids: Option<(u64, u64)>,
 }
 
 /// A sink at one moment.
@@ -244,6 +246,10 @@ impl Watched {
         let steps = pipeline.steps.iter().enumerate().map(|(number, step)| StepShot {
             name: step.name.clone(),
             books: totals.books.steps.get(number).copied().unwrap_or_default(),
+            ids: match &step.transform {
+                AnyTransform::Dedupe(dedupe) => Some((dedupe.remembered(), dedupe.forgotten())),
+                _ => None,
+            },
             unknown_accounts: match &step.transform {
                 AnyTransform::AccountTags(accounts) => Some(accounts.unknown()),
                 _ => None,

@@ -106,6 +106,8 @@ pub const TABLE: &[Row] = &[
     row("trailship_transform_records_rolled_up_total", "Records it left out because a summary stands for them.", Transform(|at| n(at.books.rolled_up))),
     row("trailship_transform_records_rejected_total", "Records it put into rejects.", Transform(|at| n(at.books.rejected))),
     row("trailship_transform_unknown_accounts_total", "Records whose account is not in its table.", Transform(|at| n(at.unknown_accounts?))),
+    row("trailship_transform_ids_remembered", "Ids that `dedupe` remembers.", Transform(|at| n(at.ids?.0))),
+    row("trailship_transform_ids_forgotten_total", "Ids that `dedupe` forgot before its window had passed: copies of them are shipped.", Transform(|at| n(at.ids?.1))),
 
     row("trailship_sink_records_not_matched_total", "Offered records that its `match` left out.", Sink(|at| n(at.books.not_matched))),
     row("trailship_sink_records_delivered_total", "Records that it has. offered = not matched + delivered + rejected.", Sink(|at| n(at.books.delivered))),

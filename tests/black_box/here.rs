@@ -295,6 +295,7 @@ impl Ran {
             left_out: number("left_out"),
             filtered: number("filtered"),
             sampled: number("sampled"),
+            duplicate: number("duplicate"),
             rejected: number("rejected"),
             offered: number("offered"),
             delivered: number("delivered"),
@@ -304,7 +305,7 @@ impl Ran {
         let gone = books.left_out
             + books.filtered
             + books.sampled
-            + number("duplicate")
+            + books.duplicate
             + number("rolled_up")
             + books.rejected;
         assert_eq!(books.read + number("added"), gone + books.offered, "{done}");
@@ -327,6 +328,7 @@ pub(crate) struct Books {
     pub(crate) left_out: u64,
     pub(crate) filtered: u64,
     pub(crate) sampled: u64,
+    pub(crate) duplicate: u64,
     pub(crate) rejected: u64,
     pub(crate) offered: u64,
     pub(crate) delivered: u64,

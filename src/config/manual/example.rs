@@ -5,11 +5,12 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 13] = [
+pub(super) const SHOWN: [(&str, &str, &str); 14] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
     ("sources", "news", "sqs"),
     ("sources", "stream", "kinesis"),
+    ("transforms", "once", "dedupe"),
     ("transforms", "accounts", "account_tags"),
     ("transforms", "environment", "environment"),
     ("transforms", "signals", "signals"),

@@ -106,6 +106,30 @@ impl Job {
         }
     }
 
+    /// Counts a record at every sink that would get it, and hands it to none: answers are remembered by the count, and it
+    /// must not depend on what is a copy this time.
+    pub(super) fn pass_over(
+        &mut self,
+        pipeline: &Pipeline,
+        record: &Record<'_>,
+        hands: &mut Packing<'_>,
+        routed: u64,
+    ) {
+        for (sink, line) in pipeline.sinks.iter().enumerate() {
+            if self.again.leaves_out(sink) || line.route.is_some_and(|bit| routed >> bit & 1 == 0) {
+                continue;
+            }
+            let partition = match &line.partitions {
+                Some(partitions) => partitions.partition(record, &mut hands.partitions[line.global]),
+                None => &pipeline.nowhere,
+            };
+            let at = self.place(hands.places, sink, partition);
+            let place = &mut hands.places[at];
+            self.end_share(line, place);
+            place.ordinal += 1;
+        }
+    }
+
     /// Finds this worker's place for a sink and partition, or makes one.
     fn place(&mut self, places: &mut Vec<Place>, sink: usize, partition: &Arc<str>) -> usize {
         let here = |place: &Place| {

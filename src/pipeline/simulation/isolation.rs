@@ -59,6 +59,7 @@ fn takes(objects: &Objects, names: &[&str], times: usize, workers: usize, first:
         sinks: vec![(packing(), manners)],
         partitioned: true,
         later,
+        once: false,
     };
     let plans = vec![
         plan(stuck, Manners { lives, silent, concurrency: 1, ..Manners::default() }, Duration::ZERO),

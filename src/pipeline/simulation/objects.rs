@@ -50,6 +50,39 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// Objects that hold copies of each other's records, in other orders and formats, some of them twice.
+    pub(super) fn with_copies(window: usize) -> Objects {
+        let limits = Limits { window, record: 2 * window, ..Limits::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let mut maker =
+            Maker { folder: folder.path().to_path_buf(), limits, chance: Chance::new(5), all: Vec::new() };
+        let batches: Vec<Vec<String>> = (0..12)
+            .map(|number| maker.records(&format!("batch-{number}"), window / 5, window / 200))
+            .collect();
+        for number in 0..16 {
+            let mut records = Vec::new();
+            for batch in &batches {
+                let part = usize::try_from(maker.chance.below(4)).unwrap();
+                records.extend(batch.iter().filter(|record| record.len() % 4 <= part && part > 0).cloned());
+            }
+            for at in (1..records.len()).rev() {
+                records.swap(at, usize::try_from(maker.chance.below(at as u64 + 1)).unwrap());
+            }
+            let again = records.len().min(5);
+            records.extend_from_within(..again);
+            let stored = match number % 4 {
+                0 => gz(log_file(&records)),
+                1 => gz(lines(&records)),
+                2 => lines(&records).into_bytes(),
+                _ => zstd::encode_all(log_file(&records).as_bytes(), 1).unwrap(),
+            };
+            maker.put(&format!("copies-{number}"), stored, false);
+        }
+        Objects { all: maker.all, limits, _folder: folder }
+    }
+}
+
 impl Maker {
     fn honest(&mut self) {
         let window = self.limits.window;

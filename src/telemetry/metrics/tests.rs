@@ -72,7 +72,12 @@ fn all() -> Snapshot {
                 throttled: Some(18),
             },
         }],
-        steps: vec![StepShot { name: "accounts".into(), books: step, unknown_accounts: Some(11) }],
+        steps: vec![StepShot {
+            name: "accounts".into(),
+            books: step,
+            unknown_accounts: Some(11),
+            ids: Some((12, 13)),
+        }],
         sinks: vec![SinkShot {
             name: "search".into(),
             books: SinkBooks { not_matched: 2, delivered: 19, rejected: 1, failed: 0 },

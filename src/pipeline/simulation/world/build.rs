@@ -40,6 +40,8 @@ pub(in crate::pipeline::simulation) struct Plan {
     pub(in crate::pipeline::simulation) partitioned: bool,
     /// It begins this much later than the others.
     pub(in crate::pipeline::simulation) later: Duration,
+    /// Whether copies are left out.
+    pub(in crate::pipeline::simulation) once: bool,
 }
 
 impl Plan {
@@ -59,11 +61,12 @@ fn reserve(plan: &Plan, limits: &Limits) -> Reserve {
 }
 
 /// A configuration with this many sinks, of which the simulation uses everything but sources and sinks.
-fn text(sinks: usize, partitioned: bool) -> String {
+fn text(sinks: usize, partitioned: bool, once: bool) -> String {
     let path = if partitioned { "out/{account}.ndjson" } else { "out/all.ndjson" };
     let sink = |number| format!("[sinks.s{number}]\ntype = \"file\"\npath = \"{number}/{path}\"\n");
     let sinks: String = (0..sinks).map(sink).collect();
-    format!("[sources.none]\ntype = \"files\"\npath = \"/nonexistent/trail\"\n{sinks}")
+    let once = if once { "[transforms.once]\ntype = \"dedupe\"\n" } else { "" };
+    format!("[sources.none]\ntype = \"files\"\npath = \"/nonexistent/trail\"\n{once}{sinks}")
 }
 
 impl World {
@@ -105,7 +108,8 @@ impl World {
                 data_dir: &|| Some("/nonexistent/data".into()),
                 canonical: &std::path::Path::to_path_buf,
             };
-            let resolved = config::read_str("simulation", &text(plan.sinks.len(), plan.partitioned), &around);
+            let text = text(plan.sinks.len(), plan.partitioned, plan.once);
+            let resolved = config::read_str("simulation", &text, &around);
             let resolved = resolved.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
             let parts = Parts::build(&resolved, &families, &mut slots).unwrap();
             let shapes = setup.shapes.len();
