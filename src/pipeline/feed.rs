@@ -33,6 +33,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 struct Desk {
     pipeline: Arc<Pipeline>,
     to: UnboundedSender<End>,
+    road: Mutex<Option<Road>>,
+}
+
+/// How soon records come by one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Road {
+    /// Event time of the newest record settled, seconds since 1970.
+    pub newest: i64,
+    /// How old the newest record of the delivery that was settled last was then, seconds.
+    pub delay: i64,
 }
 
 /// The end of a loan, or of a part of it.
@@ -86,6 +96,12 @@ impl Desk {
     fn enter(&self, books: &Books, deliveries: u64) {
         let mut first_unrouted = false;
         let books = self.dated(books);
+        if let Some(newest) = books.newest {
+            let mut road = self.road.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = road.map_or(newest, |road| road.newest);
+            let delay = self.pipeline.clock.now().seconds() - newest;
+            *road = Some(Road { newest: newest.max(before), delay });
+        }
         self.pipeline.count(|totals| {
             totals.deliveries += deliveries;
             first_unrouted = totals.books.unrouted == 0 && books.unrouted > 0;
@@ -139,7 +155,7 @@ impl<S: Source + 'static> Feed<S> {
     /// A feed from `source` into `pipeline`'s lane.
     pub fn new(name: Arc<str>, source: Arc<S>, pipeline: Arc<Pipeline>, pool: Arc<Pool>) -> Arc<Feed<S>> {
         let (to, from) = unbounded_channel();
-        let desk = Arc::new(Desk { pipeline: pipeline.clone(), to });
+        let desk = Arc::new(Desk { pipeline: pipeline.clone(), to, road: Mutex::default() });
         Arc::new(Feed {
             name,
             source,
@@ -291,6 +307,11 @@ impl<S: Source + 'static> Feed<S> {
     /// When the oldest delivery that is not settled was lent first.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.loans().oldest(self.pipeline.clock.now())
+    }
+
+    /// How soon records come by it; `None`: none has come.
+    pub fn road(&self) -> Option<Road> {
+        *self.desk.road.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the source cannot be read now, and since when where that is known.

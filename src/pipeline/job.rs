@@ -304,8 +304,8 @@ impl Job {
                         origin::add(&mut record, &self.origin, number, marks);
                     }
                     self.books.offered += 1;
-                    self.books.newest = self.books.newest.max(record.identity.time);
                 }
+                self.books.newest = self.books.newest.max(record.identity.time);
                 let mut packing = offer::Packing {
                     encoders: &mut hands.encoders,
                     partitions: &mut hands.partitions,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::books::{SinkBooks, StepBooks};
 use super::budget::Budget;
-use super::feed::Feed;
+use super::feed::{Feed, Road};
 use super::line::{Pipeline, Totals};
 use super::meter::Metered;
 use super::rejects::Rejects;
@@ -135,6 +135,8 @@ pub struct SourceShot {
     pub name: Arc<str>,
     /// What it counts.
     pub figures: Figures,
+    /// How soon records come by it; `None`: none has come.
+    pub road: Option<Road>,
 }
 
 /// A transform at one moment.
@@ -270,7 +272,11 @@ impl Watched {
             excepted: pipeline.protector.excepted(),
             forgotten: pipeline.outcomes.forgotten(),
             sources: feeds()
-                .map(|feed| SourceShot { name: feed.name().into(), figures: feed.source().figures() })
+                .map(|feed| SourceShot {
+                    name: feed.name().into(),
+                    figures: feed.source().figures(),
+                    road: feed.road(),
+                })
                 .collect(),
             steps: steps.collect(),
             sinks: sinks.collect(),

@@ -84,6 +84,8 @@ pub const TABLE: &[Row] = &[
     row("trailship_memory_in_flight_bytes", "Bytes of objects, windows and payloads held.", Pipeline(|at, _| n(at.held as u64))),
     row("trailship_answers_forgotten_total", "Answers of sinks forgotten early: those records may arrive twice.", Pipeline(|at, _| n(at.forgotten))),
 
+    row("trailship_source_newest_event_timestamp_seconds", "Event time of the newest record that came by this source, copies too, seconds since 1970.", Source(|at| Some(at.road?.newest as f64))),
+    row("trailship_source_delay_seconds", "How old the newest record of its last delivery was when that was settled: how slow this road is.", Source(|at| Some(at.road?.delay as f64))),
     row("trailship_source_partitions", "Partitions of a bucket (account, kind, region) that are listed.", Source(|at| n(at.figures.partitions?))),
     row("trailship_source_lists_total", "LIST requests made.", Source(|at| n(at.figures.lists?))),
     row("trailship_source_lists_per_month", "Estimate: LIST requests a month at the pace of now.", Source(|at| at.figures.lists_a_month)),

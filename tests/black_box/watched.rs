@@ -135,6 +135,9 @@ fn the_books_of_a_scrape_balance_at_every_moment() {
     // 2026-01-15T10:00:00Z, or now where the clock stands before that.
     assert!(scrape.main("newest_event_timestamp_seconds") <= 1_768_471_200.0);
     assert!(scrape.main("lag_seconds") >= 0.0);
+    let of_road = |name: &str| scrape.get(&format!("source_{name}{{pipeline=\"main\",source=\"trail\"}}"));
+    let (newest, delay) = (of_road("newest_event_timestamp_seconds"), of_road("delay_seconds"));
+    assert!(newest <= 1_768_471_200.0 && delay >= 0.0);
     assert_eq!(wait(|| Scrape::of(&address).main("delivery_oldest_age_seconds") == 0.0), None);
     assert_eq!((ask(&address, "GET", "/healthz").0, ask(&address, "GET", "/readyz").0), (200, 200));
     assert_eq!((scrape.get("ready"), running.stop().ended(0).books().delivered), (1.0, 120));

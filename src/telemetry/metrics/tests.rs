@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Timestamp;
 use crate::pipeline::books::{Books, SinkBooks, StepBooks};
+use crate::pipeline::feed::Road;
 use crate::pipeline::line::Totals;
 use crate::pipeline::meter::Metered;
 use crate::sink::template::Counts;
@@ -52,6 +53,7 @@ fn all() -> Snapshot {
         forgotten: 8,
         sources: vec![SourceShot {
             name: "trail".into(),
+            road: Some(Road { newest: 1_768_471_100, delay: 312 }),
             figures: Figures {
                 partitions: Some(50),
                 lists: Some(1234),
