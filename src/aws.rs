@@ -135,6 +135,16 @@ impl Aws {
         aws_sdk_kinesis::Client::from_conf(builder.build())
     }
 
+    /// A client of CloudWatch Logs that asks once: whoever uses it counts its requests.
+    pub fn cloudwatch_logs(&self, config: &SdkConfig) -> aws_sdk_cloudwatchlogs::Client {
+        let mut builder = aws_sdk_cloudwatchlogs::config::Builder::from(config);
+        builder = builder.retry_config(RetryConfig::disabled());
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.endpoint_url(endpoint.value());
+        }
+        aws_sdk_cloudwatchlogs::Client::from_conf(builder.build())
+    }
+
     /// Who asks, for messages: the role, the profile or what the environment has.
     pub fn who(&self) -> String {
         match (&self.role_arn, &self.profile) {
@@ -154,7 +164,7 @@ pub enum Kind {
     Slow,
     /// What was asked for is not there.
     Gone,
-    /// The bucket or queue is not there.
+    /// The bucket, queue or log group is not there.
     NoPlace,
     /// Not allowed.
     Denied,

@@ -168,11 +168,13 @@ pub enum SourceConfig {
     S3(Box<source::s3::Config>),
     /// `sqs`
     Sqs(Box<source::sqs::Config>),
+    /// `cloudwatch_logs`
+    CloudwatchLogs(Box<source::cloudwatch_logs::Config>),
 }
 
 impl Kind for SourceConfig {
     const PLACE: &'static str = "source";
-    const TYPES: &'static [&'static str] = &["files", "kinesis", "s3", "sqs"];
+    const TYPES: &'static [&'static str] = &["files", "kinesis", "s3", "sqs", "cloudwatch_logs"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
@@ -180,6 +182,7 @@ impl Kind for SourceConfig {
             "kinesis" => part.into().map(|config| Self::Kinesis(Box::new(config))),
             "s3" => part.into().map(|config| Self::S3(Box::new(config))),
             "sqs" => part.into().map(|config| Self::Sqs(Box::new(config))),
+            "cloudwatch_logs" => part.into().map(|config| Self::CloudwatchLogs(Box::new(config))),
             _ => Read::Nothing,
         }
     }
@@ -190,6 +193,7 @@ impl Kind for SourceConfig {
             "kinesis" => source::kinesis::Config::json_schema(generator),
             "s3" => source::s3::Config::json_schema(generator),
             "sqs" => source::sqs::Config::json_schema(generator),
+            "cloudwatch_logs" => source::cloudwatch_logs::Config::json_schema(generator),
             _ => Schema::default(),
         }
     }
@@ -359,6 +363,7 @@ impl SourceConfig {
             Self::Kinesis(_) => "kinesis",
             Self::S3(_) => "s3",
             Self::Sqs(_) => "sqs",
+            Self::CloudwatchLogs(_) => "cloudwatch_logs",
         }
     }
 
@@ -371,14 +376,18 @@ impl SourceConfig {
     pub const fn place(&self) -> Option<(&'static str, &At<String>)> {
         match self {
             Self::Sqs(config) => Some(("queue", &config.queue_url)),
-            Self::Files(_) | Self::Kinesis(_) | Self::S3(_) => None,
+            Self::Files(_) | Self::Kinesis(_) | Self::S3(_) | Self::CloudwatchLogs(_) => None,
         }
     }
 
     /// Returns whether an event time long ago is a wrong one: not in files, nor in what is asked for by its date.
     pub fn is_live(&self) -> bool {
-        matches!(self, Self::Kinesis(_) | Self::Sqs(_))
-            || matches!(self, Self::S3(config) if config.is_live())
+        match self {
+            Self::Files(_) => false,
+            Self::Kinesis(_) | Self::Sqs(_) => true,
+            Self::S3(config) => config.is_live(),
+            Self::CloudwatchLogs(config) => config.is_live(),
+        }
     }
 }
 

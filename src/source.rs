@@ -5,11 +5,13 @@
 //! lent again by the next run.
 
 pub mod carried;
+pub mod cloudwatch_logs;
 pub mod figures;
 pub mod files;
 pub mod kinesis;
 pub mod layout;
 pub mod piped;
+pub mod pull;
 pub mod s3;
 pub mod shared;
 pub mod sqs;
@@ -270,6 +272,8 @@ pub enum AnySource {
     S3(Box<s3::S3>),
     /// `sqs`
     Sqs(Box<sqs::Sqs>),
+    /// `cloudwatch_logs`
+    CloudwatchLogs(Box<cloudwatch_logs::CloudwatchLogs>),
     /// Any of them that several pipelines name and that can be read only once.
     Shared(shared::Branch),
 }
@@ -289,6 +293,10 @@ impl AnySource {
             }
             SourceConfig::S3(config) => s3::S3::build(config, build).map(Box::new).map(AnySource::S3),
             SourceConfig::Sqs(config) => sqs::Sqs::build(config, build).map(Box::new).map(AnySource::Sqs),
+            SourceConfig::CloudwatchLogs(config) => {
+                let built = cloudwatch_logs::CloudwatchLogs::build(config, build);
+                built.map(Box::new).map(AnySource::CloudwatchLogs)
+            }
         }
     }
 }
@@ -300,6 +308,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.next(most).await,
             AnySource::S3(s3) => s3.next(most).await,
             AnySource::Sqs(sqs) => sqs.next(most).await,
+            AnySource::CloudwatchLogs(logs) => logs.next(most).await,
             AnySource::Shared(branch) => branch.next(most).await,
         }
     }
@@ -310,6 +319,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.settle(settled).await,
             AnySource::S3(s3) => s3.settle(settled).await,
             AnySource::Sqs(sqs) => sqs.settle(settled).await,
+            AnySource::CloudwatchLogs(logs) => logs.settle(settled).await,
             AnySource::Shared(branch) => branch.settle(settled).await,
         }
     }
@@ -320,6 +330,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.settle_part(parts).await,
             AnySource::S3(s3) => s3.settle_part(parts).await,
             AnySource::Sqs(sqs) => sqs.settle_part(parts).await,
+            AnySource::CloudwatchLogs(logs) => logs.settle_part(parts).await,
             AnySource::Shared(branch) => branch.settle_part(parts).await,
         }
     }
@@ -330,6 +341,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.extend(id, by).await,
             AnySource::S3(s3) => s3.extend(id, by).await,
             AnySource::Sqs(sqs) => sqs.extend(id, by).await,
+            AnySource::CloudwatchLogs(logs) => logs.extend(id, by).await,
             AnySource::Shared(branch) => branch.extend(id, by).await,
         }
     }
@@ -340,6 +352,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.stopping(),
             AnySource::S3(s3) => s3.stopping(),
             AnySource::Sqs(sqs) => sqs.stopping(),
+            AnySource::CloudwatchLogs(logs) => logs.stopping(),
             AnySource::Shared(branch) => branch.stopping(),
         }
     }
@@ -350,6 +363,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.close().await,
             AnySource::S3(s3) => s3.close().await,
             AnySource::Sqs(sqs) => sqs.close().await,
+            AnySource::CloudwatchLogs(logs) => logs.close().await,
             AnySource::Shared(branch) => branch.close().await,
         }
     }
@@ -360,6 +374,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.trouble(),
             AnySource::S3(s3) => s3.trouble(),
             AnySource::Sqs(sqs) => sqs.trouble(),
+            AnySource::CloudwatchLogs(logs) => logs.trouble(),
             AnySource::Shared(branch) => branch.trouble(),
         }
     }
@@ -370,6 +385,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.figures(),
             AnySource::S3(s3) => s3.figures(),
             AnySource::Sqs(sqs) => sqs.figures(),
+            AnySource::CloudwatchLogs(logs) => logs.figures(),
             AnySource::Shared(branch) => branch.figures(),
         }
     }
@@ -380,6 +396,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.unsettled(),
             AnySource::S3(s3) => s3.unsettled(),
             AnySource::Sqs(sqs) => sqs.unsettled(),
+            AnySource::CloudwatchLogs(logs) => logs.unsettled(),
             AnySource::Shared(branch) => branch.unsettled(),
         }
     }
@@ -393,6 +410,7 @@ impl SourceConfig {
             SourceConfig::Kinesis(config) => &config.limits,
             SourceConfig::S3(config) => &config.limits,
             SourceConfig::Sqs(config) => &config.limits,
+            SourceConfig::CloudwatchLogs(config) => &config.limits,
         }
     }
 

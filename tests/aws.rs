@@ -1,10 +1,16 @@
-//! The sources `s3`, `sqs` and `kinesis` as black boxes: the binary against moto, an AWS server of somebody else's, and against a fake
+//! The sources that read from AWS as black boxes: the binary against moto, an AWS server of somebody else's, and against a fake
 //! of our own where a server has to misbehave, or to hold more than a real one could.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics, in its helpers too")]
 #![allow(clippy::print_stderr, reason = "a test that leaves something out says so")]
 #![allow(clippy::disallowed_methods, reason = "the servers' clock is the real one")]
 
+#[allow(dead_code, reason = "shared with the tests of the sources")]
+#[path = "support/fake_json.rs"]
+mod fake_json;
+#[allow(dead_code, reason = "shared with the tests of the source")]
+#[path = "support/fake_logs.rs"]
+mod fake_logs;
 #[allow(dead_code, reason = "shared with the tests of the source")]
 #[path = "support/fake_s3.rs"]
 mod fake_s3;
@@ -26,6 +32,8 @@ mod commands;
 mod faults;
 #[path = "aws/kinesis.rs"]
 mod kinesis;
+#[path = "aws/logs.rs"]
+mod logs;
 #[path = "aws/owners.rs"]
 mod owners;
 #[path = "aws/queue.rs"]

@@ -1,4 +1,4 @@
-//! Crashes: the program is killed at moments that chance picks (`crash/rounds.rs`; `crash/buckets.rs` for buckets and queues) and ended at each place that matters
+//! Crashes: the program is killed at moments that chance picks (`crash/rounds.rs`; `crash/buckets.rs` for buckets and queues, `crash/logs.rs` for log groups) and ended at each place that matters
 //! (`crash/points.rs`, with the feature `failpoints`), while whole, late, duplicate and damaged files arrive. What went in
 //! and what came out is kept by `crash/oracle.rs`.
 //!
@@ -13,6 +13,12 @@
 #[allow(dead_code, reason = "other tests need more of it")]
 mod here;
 
+#[path = "support/fake_json.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod fake_json;
+#[path = "support/fake_logs.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod fake_logs;
 #[path = "support/fake_s3.rs"]
 #[allow(dead_code, reason = "other tests need more of it")]
 mod fake_s3;
@@ -24,6 +30,8 @@ mod moto;
 mod arrivals;
 #[path = "crash/buckets.rs"]
 mod buckets;
+#[path = "crash/logs.rs"]
+mod logs;
 #[path = "crash/oracle.rs"]
 mod oracle;
 #[cfg(feature = "failpoints")]

@@ -3,6 +3,7 @@
 mod bucket;
 mod change;
 mod cursor;
+mod pulled;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -133,7 +134,9 @@ fn list(data_dir: &Path, around: &Surroundings) -> anyhow::Result<String> {
     let spaces = store.spaces()?;
     let buckets = bucket::read(&store, spaces.iter().cloned())?;
     let streams = stream::read(&store, spaces.iter().cloned())?;
-    let is_other = |space: &String| !bucket::is_ours(space) && !stream::is_ours(space);
+    let lanes = pulled::read(&store, spaces.iter().cloned())?;
+    let is_other =
+        |space: &String| !bucket::is_ours(space) && !stream::is_ours(space) && !pulled::is_ours(space);
     for space in spaces.into_iter().filter(is_other) {
         let names: Vec<&str> = space.strip_prefix(files::SPACES).unwrap_or_default().split('/').collect();
         match names[..] {
@@ -162,7 +165,8 @@ fn list(data_dir: &Path, around: &Surroundings) -> anyhow::Result<String> {
     cursors.retain(|_, cursor| cursor.files + cursor.lent > 0);
     others.retain(|(_, entries)| *entries > 0);
     let now = around.clock.now();
-    let mut tables = vec![bucket::table(&buckets, now), stream::table(&streams, now)];
+    let mut tables =
+        vec![bucket::table(&buckets, now), stream::table(&streams, now), pulled::table(&lanes, now)];
     tables.retain(|table| !table.is_empty());
     if tables.is_empty() || !(cursors.is_empty() && others.is_empty()) {
         tables.insert(0, table(&cursors, &others));

@@ -1,7 +1,9 @@
 //! Checks across parts of the configuration: plain functions from what was read to problems.
 
 mod aws;
+
 mod paths;
+mod pulled;
 
 use super::at::At;
 use super::matching::{Match, PathSegment};
@@ -176,6 +178,7 @@ fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
             Some(SourceConfig::Kinesis(config)) => aws::check_stream(config, problems),
             Some(SourceConfig::S3(config)) => aws::check_bucket(config, problems),
             Some(SourceConfig::Sqs(config)) => aws::check_queue(config, problems),
+            Some(SourceConfig::CloudwatchLogs(config)) => pulled::check_group(config, problems),
             _ => {}
         }
     }

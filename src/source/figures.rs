@@ -21,6 +21,16 @@ pub struct Figures {
     pub held: Option<u64>,
     /// Times a message was left on the queue because it is not understood or names a bucket that is not read; a count.
     pub left: Option<u64>,
+    /// Requests made for events.
+    pub requests: Option<u64>,
+    /// How long ago everything that had happened was settled, seconds.
+    pub behind: Option<u64>,
+    /// Events that were read again, and left out.
+    pub seen_again: Option<u64>,
+    /// Events that appeared after they were looked for, and were found all the same.
+    pub late_events: Option<u64>,
+    /// Ids that were forgotten too early: their events may be shipped again.
+    pub ids_forgotten: Option<u64>,
     /// How far a range of time was listed, and how long it is, minutes of all partitions together.
     pub way: Option<(u64, u64)>,
     /// Shards of a stream that are read.
@@ -31,7 +41,7 @@ pub struct Figures {
     pub stream_records: Option<u64>,
     /// Times that records of a stream were trimmed before they were read; a count.
     pub trimmed: Option<u64>,
-    /// Times that a shard was read faster than the stream allows; a count.
+    /// Requests refused because too much was asked; a count.
     pub throttled: Option<u64>,
 }
 

@@ -100,7 +100,12 @@ pub const TABLE: &[Row] = &[
     row("trailship_source_lag_seconds", "The largest lag of a stream's shards.", Source(|at| at.figures.shard_lag())),
     row("trailship_source_stream_records_total", "Records of a stream that were read; an aggregated one counts once.", Source(|at| n(at.figures.stream_records?))),
     row("trailship_source_trimmed_total", "Times that a stream had trimmed records before they were read: they are lost.", Source(|at| n(at.figures.trimmed?))),
-    row("trailship_source_throttled_total", "Times that a shard was read faster than its stream allows, by us and others together.", Source(|at| n(at.figures.throttled?))),
+    row("trailship_source_throttled_total", "Requests refused because too much was asked, by us and others together.", Source(|at| n(at.figures.throttled?))),
+    row("trailship_source_requests_total", "Requests made for events of a log group or of the event history.", Source(|at| n(at.figures.requests?))),
+    row("trailship_source_behind_seconds", "How long ago everything that had happened was settled, in the log group or region that is farthest behind.", Source(|at| n(at.figures.behind?))),
+    row("trailship_source_events_seen_again_total", "Events that were read again and left out: overlaps are.", Source(|at| n(at.figures.seen_again?))),
+    row("trailship_source_late_events_total", "Events that appeared after they were looked for, and were found all the same.", Source(|at| n(at.figures.late_events?))),
+    row("trailship_source_ids_forgotten_total", "Ids of events forgotten too early: those events may be shipped again.", Source(|at| n(at.figures.ids_forgotten?))),
 
     row("trailship_transform_records_filtered_total", "Records it left out on purpose.", Transform(|at| n(at.books.filtered))),
     row("trailship_transform_records_sampled_total", "Records it left out, and the kept ones stand for them.", Transform(|at| n(at.books.sampled))),

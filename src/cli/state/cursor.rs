@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
-use super::{bucket, stream};
+use super::{bucket, pulled, stream};
 use crate::cli::Surroundings;
 use crate::cli::text::{bytes, count};
 use crate::clock::Timestamp;
@@ -96,7 +96,14 @@ pub(super) fn show(
     for shards in stream::read(&store, spaces.iter().map(|(space, _)| space.clone()))?.values() {
         out.push_str(&stream::lines(shards, now));
     }
-    let is_other = |space: &str| !bucket::is_ours(space) && !stream::is_ours(space);
+    for ((_, _, range), lanes) in pulled::read(&store, spaces.iter().map(|(space, _)| space.clone()))? {
+        if !range.is_empty() {
+            let _ = writeln!(out, "range     {}", escaped(&range));
+        }
+        out.push_str(&pulled::lines(&lanes, now));
+    }
+    let is_other =
+        |space: &str| !bucket::is_ours(space) && !stream::is_ours(space) && !pulled::is_ours(space);
     for (space, number) in spaces.iter().filter(|(space, _)| is_other(space)) {
         let is_files = space.starts_with(files::SPACES);
         match name.split(space) {

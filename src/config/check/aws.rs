@@ -81,7 +81,7 @@ pub(super) fn check_stream(config: &kinesis::Config, problems: &mut Vec<Problem>
     check_aws(&config.aws, problems);
 }
 
-fn check_aws(aws: &Aws, problems: &mut Vec<Problem>) {
+pub(super) fn check_aws(aws: &Aws, problems: &mut Vec<Problem>) {
     if let (None, Some(id)) = (&aws.role_arn, &aws.external_id) {
         let message = "`external_id` without `role_arn` does nothing";
         problems.push(Problem::warning(id.span(), message, "add the role that asks for it"));

@@ -5,11 +5,12 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 14] = [
+pub(super) const SHOWN: [(&str, &str, &str); 15] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
     ("sources", "news", "sqs"),
     ("sources", "stream", "kinesis"),
+    ("sources", "group", "cloudwatch_logs"),
     ("transforms", "once", "dedupe"),
     ("transforms", "accounts", "account_tags"),
     ("transforms", "environment", "environment"),
@@ -23,14 +24,15 @@ pub(super) const SHOWN: [(&str, &str, &str); 14] = [
 ];
 
 /// Components that stand there as comments: the example runs as it is.
-const ASIDE: [&str; 3] = ["bucket", "news", "stream"];
+const ASIDE: [&str; 4] = ["bucket", "news", "stream", "group"];
 
 /// Settings that the example states, as TOML.
-const STATED: [(&str, &str); 12] = [
+const STATED: [(&str, &str); 13] = [
     ("sources.trail.path", r#""./trail""#),
     ("sources.bucket.bucket", r#""acme-org-trail""#),
     ("sources.news.queue_url", r#""https://sqs.eu-west-1.amazonaws.com/123456789012/trail""#),
     ("sources.stream.stream", r#""trail""#),
+    ("sources.group.log_group", r#""CloudTrail/logs""#),
     ("transforms.accounts.file", r#""accounts.csv""#),
     ("transforms.accounts.tags", r#"["owner", "cost_center"]"#),
     ("transforms.environment.default", r#""unknown""#),
@@ -42,7 +44,7 @@ const STATED: [(&str, &str); 12] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 47] = [
+const POSSIBLE: [(&str, &str); 57] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -70,6 +72,16 @@ const POSSIBLE: [(&str, &str); 47] = [
     ("sources.stream.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
     ("sources.stream.aws.external_id", r#""acme""#),
     ("sources.stream.aws.endpoint", r#""https://vpce-0123.kinesis.eu-west-1.vpce.amazonaws.com""#),
+    ("sources.group.streams", r#"["123456789012_CloudTrail_eu-west-1"]"#),
+    ("sources.group.stream_prefix", r#""123456789012_CloudTrail_""#),
+    ("sources.group.since", r#""1h""#),
+    ("sources.group.until", r#""2026-01-31""#),
+    ("sources.group.requests_per_second", "4"),
+    ("sources.group.aws.region", r#""eu-west-1""#),
+    ("sources.group.aws.profile", r#""audit""#),
+    ("sources.group.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
+    ("sources.group.aws.external_id", r#""acme""#),
+    ("sources.group.aws.endpoint", r#""https://vpce-0123.logs.eu-west-1.vpce.amazonaws.com""#),
     ("data_dir", r#""/var/lib/trailship""#),
     ("workers", "4"),
     ("telemetry.listen", r#""127.0.0.1:9464""#),

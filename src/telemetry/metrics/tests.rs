@@ -63,6 +63,11 @@ fn all() -> Snapshot {
                 lateness: Some(5400),
                 held: Some(14),
                 left: Some(15),
+                requests: Some(16),
+                behind: Some(18),
+                seen_again: Some(19),
+                late_events: Some(20),
+                ids_forgotten: Some(21),
                 way: None,
                 shards: Some(2),
                 shard_lags: vec![

@@ -1,0 +1,65 @@
+//! Checks of what is pulled from an API: values that would match nothing, or be refused much later.
+
+use super::aws::check_aws;
+use crate::config::at::At;
+use crate::config::problem::Problem;
+use crate::config::{Duration, Since};
+use crate::source::cloudwatch_logs;
+
+/// Log streams that may be named.
+const MOST_STREAMS: usize = 100;
+
+/// Checks a log group.
+pub(super) fn check_group(config: &cloudwatch_logs::Config, problems: &mut Vec<Problem>) {
+    let group = config.log_group.value();
+    let is_name = |name: &str| {
+        let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.#".contains(&byte);
+        (1..=512).contains(&name.len()) && name.bytes().all(may_be)
+    };
+    let arn: Vec<&str> = group.trim_end_matches(":*").split(':').collect();
+    let is_arn = matches!(arn[..], ["arn", _, "logs", region, account, "log-group", name]
+        if region.contains('-') && account.len() == 12 && is_name(name));
+    if !is_arn && !is_name(group) {
+        let message = format!("there can be no log group `{group}`");
+        let label = "write its name, or arn:aws:logs:REGION:ACCOUNT:log-group:NAME";
+        problems.push(Problem::error(config.log_group.span(), message, label));
+    }
+    if let (Some(first), Some(prefix)) = (config.streams.first(), &config.stream_prefix) {
+        let message = "`streams` and `stream_prefix` cannot both choose";
+        problems
+            .push(Problem::error(prefix.span(), message, "leave one out").and(first.span(), "named here"));
+    }
+    if let Some(one) = config.streams.get(MOST_STREAMS) {
+        let message = format!("more than {MOST_STREAMS} `streams`");
+        problems.push(Problem::error(one.span(), message, "name what they begin with in `stream_prefix`"));
+    }
+    for stream in config.streams.iter().chain(&config.stream_prefix) {
+        if stream.value().is_empty() || stream.value().contains([':', '*']) {
+            let message = format!("there can be no log stream `{}`", stream.value());
+            problems.push(Problem::error(stream.span(), message, "write its name, without `:` and `*`"));
+        }
+    }
+    check_pace("every", &config.every, 1, problems);
+    check_pace("overlap", &config.overlap, 0, problems);
+    check_range(&config.since, config.until.as_ref(), problems);
+    check_aws(&config.aws, problems);
+}
+
+/// Checks a duration that may be from `least` seconds to a day.
+fn check_pace(name: &str, at: &At<Duration>, least: u64, problems: &mut Vec<Problem>) {
+    if !(least..=86_400).contains(&at.get().as_secs()) {
+        let message = format!("`{name}` is out of range");
+        problems.push(Problem::error(at.span(), message, format!("write {least} s to 1 d")));
+    }
+}
+
+/// Checks a range of time.
+fn check_range(since: &At<Since>, until: Option<&At<Since>>, problems: &mut Vec<Problem>) {
+    if let (Since::At(from), Some(until)) = (*since.value(), until)
+        && let Since::At(to) = *until.value()
+        && to <= from
+    {
+        let message = "`until` is not after `since`";
+        problems.push(Problem::error(until.span(), message, "write a later time").and(since.span(), "since"));
+    }
+}
