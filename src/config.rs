@@ -168,13 +168,15 @@ pub enum SourceConfig {
     S3(Box<source::s3::Config>),
     /// `sqs`
     Sqs(Box<source::sqs::Config>),
+    /// `firehose`
+    Firehose(Box<source::firehose::Config>),
     /// `cloudwatch_logs`
     CloudwatchLogs(Box<source::cloudwatch_logs::Config>),
 }
 
 impl Kind for SourceConfig {
     const PLACE: &'static str = "source";
-    const TYPES: &'static [&'static str] = &["files", "kinesis", "s3", "sqs", "cloudwatch_logs"];
+    const TYPES: &'static [&'static str] = &["files", "firehose", "kinesis", "s3", "sqs", "cloudwatch_logs"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
@@ -182,6 +184,7 @@ impl Kind for SourceConfig {
             "kinesis" => part.into().map(|config| Self::Kinesis(Box::new(config))),
             "s3" => part.into().map(|config| Self::S3(Box::new(config))),
             "sqs" => part.into().map(|config| Self::Sqs(Box::new(config))),
+            "firehose" => part.into().map(|config| Self::Firehose(Box::new(config))),
             "cloudwatch_logs" => part.into().map(|config| Self::CloudwatchLogs(Box::new(config))),
             _ => Read::Nothing,
         }
@@ -193,6 +196,7 @@ impl Kind for SourceConfig {
             "kinesis" => source::kinesis::Config::json_schema(generator),
             "s3" => source::s3::Config::json_schema(generator),
             "sqs" => source::sqs::Config::json_schema(generator),
+            "firehose" => source::firehose::Config::json_schema(generator),
             "cloudwatch_logs" => source::cloudwatch_logs::Config::json_schema(generator),
             _ => Schema::default(),
         }
@@ -363,20 +367,23 @@ impl SourceConfig {
             Self::Kinesis(_) => "kinesis",
             Self::S3(_) => "s3",
             Self::Sqs(_) => "sqs",
+            Self::Firehose(_) => "firehose",
             Self::CloudwatchLogs(_) => "cloudwatch_logs",
         }
     }
 
     /// Returns whether it can be read only once, so that pipelines that name it share what is read.
     pub const fn is_shared(&self) -> bool {
-        matches!(self, Self::Sqs(_))
+        matches!(self, Self::Sqs(_) | Self::Firehose(_))
     }
 
     /// Returns what only one source may read, with the name of such a thing: of two, each would get a part.
     pub const fn place(&self) -> Option<(&'static str, &At<String>)> {
         match self {
             Self::Sqs(config) => Some(("queue", &config.queue_url)),
-            Self::Files(_) | Self::Kinesis(_) | Self::S3(_) | Self::CloudwatchLogs(_) => None,
+            Self::Files(_) | Self::Firehose(_) | Self::Kinesis(_) | Self::S3(_) | Self::CloudwatchLogs(_) => {
+                None
+            }
         }
     }
 
@@ -384,7 +391,7 @@ impl SourceConfig {
     pub fn is_live(&self) -> bool {
         match self {
             Self::Files(_) => false,
-            Self::Kinesis(_) | Self::Sqs(_) => true,
+            Self::Firehose(_) | Self::Kinesis(_) | Self::Sqs(_) => true,
             Self::S3(config) => config.is_live(),
             Self::CloudwatchLogs(config) => config.is_live(),
         }

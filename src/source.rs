@@ -8,6 +8,7 @@ pub mod carried;
 pub mod cloudwatch_logs;
 pub mod figures;
 pub mod files;
+pub mod firehose;
 pub mod kinesis;
 pub mod layout;
 pub mod piped;
@@ -272,6 +273,8 @@ pub enum AnySource {
     S3(Box<s3::S3>),
     /// `sqs`
     Sqs(Box<sqs::Sqs>),
+    /// `firehose`
+    Firehose(Box<firehose::Firehose>),
     /// `cloudwatch_logs`
     CloudwatchLogs(Box<cloudwatch_logs::CloudwatchLogs>),
     /// Any of them that several pipelines name and that can be read only once.
@@ -293,6 +296,9 @@ impl AnySource {
             }
             SourceConfig::S3(config) => s3::S3::build(config, build).map(Box::new).map(AnySource::S3),
             SourceConfig::Sqs(config) => sqs::Sqs::build(config, build).map(Box::new).map(AnySource::Sqs),
+            SourceConfig::Firehose(config) => {
+                firehose::Firehose::build(config, build).map(Box::new).map(AnySource::Firehose)
+            }
             SourceConfig::CloudwatchLogs(config) => {
                 let built = cloudwatch_logs::CloudwatchLogs::build(config, build);
                 built.map(Box::new).map(AnySource::CloudwatchLogs)
@@ -308,6 +314,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.next(most).await,
             AnySource::S3(s3) => s3.next(most).await,
             AnySource::Sqs(sqs) => sqs.next(most).await,
+            AnySource::Firehose(firehose) => firehose.next(most).await,
             AnySource::CloudwatchLogs(logs) => logs.next(most).await,
             AnySource::Shared(branch) => branch.next(most).await,
         }
@@ -319,6 +326,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.settle(settled).await,
             AnySource::S3(s3) => s3.settle(settled).await,
             AnySource::Sqs(sqs) => sqs.settle(settled).await,
+            AnySource::Firehose(firehose) => firehose.settle(settled).await,
             AnySource::CloudwatchLogs(logs) => logs.settle(settled).await,
             AnySource::Shared(branch) => branch.settle(settled).await,
         }
@@ -330,6 +338,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.settle_part(parts).await,
             AnySource::S3(s3) => s3.settle_part(parts).await,
             AnySource::Sqs(sqs) => sqs.settle_part(parts).await,
+            AnySource::Firehose(firehose) => firehose.settle_part(parts).await,
             AnySource::CloudwatchLogs(logs) => logs.settle_part(parts).await,
             AnySource::Shared(branch) => branch.settle_part(parts).await,
         }
@@ -341,6 +350,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.extend(id, by).await,
             AnySource::S3(s3) => s3.extend(id, by).await,
             AnySource::Sqs(sqs) => sqs.extend(id, by).await,
+            AnySource::Firehose(firehose) => firehose.extend(id, by).await,
             AnySource::CloudwatchLogs(logs) => logs.extend(id, by).await,
             AnySource::Shared(branch) => branch.extend(id, by).await,
         }
@@ -352,6 +362,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.stopping(),
             AnySource::S3(s3) => s3.stopping(),
             AnySource::Sqs(sqs) => sqs.stopping(),
+            AnySource::Firehose(firehose) => firehose.stopping(),
             AnySource::CloudwatchLogs(logs) => logs.stopping(),
             AnySource::Shared(branch) => branch.stopping(),
         }
@@ -363,6 +374,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.close().await,
             AnySource::S3(s3) => s3.close().await,
             AnySource::Sqs(sqs) => sqs.close().await,
+            AnySource::Firehose(firehose) => firehose.close().await,
             AnySource::CloudwatchLogs(logs) => logs.close().await,
             AnySource::Shared(branch) => branch.close().await,
         }
@@ -374,6 +386,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.trouble(),
             AnySource::S3(s3) => s3.trouble(),
             AnySource::Sqs(sqs) => sqs.trouble(),
+            AnySource::Firehose(firehose) => firehose.trouble(),
             AnySource::CloudwatchLogs(logs) => logs.trouble(),
             AnySource::Shared(branch) => branch.trouble(),
         }
@@ -385,6 +398,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.figures(),
             AnySource::S3(s3) => s3.figures(),
             AnySource::Sqs(sqs) => sqs.figures(),
+            AnySource::Firehose(firehose) => firehose.figures(),
             AnySource::CloudwatchLogs(logs) => logs.figures(),
             AnySource::Shared(branch) => branch.figures(),
         }
@@ -396,6 +410,7 @@ impl Source for AnySource {
             AnySource::Kinesis(kinesis) => kinesis.unsettled(),
             AnySource::S3(s3) => s3.unsettled(),
             AnySource::Sqs(sqs) => sqs.unsettled(),
+            AnySource::Firehose(firehose) => firehose.unsettled(),
             AnySource::CloudwatchLogs(logs) => logs.unsettled(),
             AnySource::Shared(branch) => branch.unsettled(),
         }
@@ -410,6 +425,7 @@ impl SourceConfig {
             SourceConfig::Kinesis(config) => &config.limits,
             SourceConfig::S3(config) => &config.limits,
             SourceConfig::Sqs(config) => &config.limits,
+            SourceConfig::Firehose(config) => &config.limits,
             SourceConfig::CloudwatchLogs(config) => &config.limits,
         }
     }

@@ -54,7 +54,7 @@ fn steps(resolved: &Resolved, pipeline: &Pipeline, out: &mut String) {
         let _ = writeln!(out, "{}", line.trim_end());
     };
     for source in pipeline.sources.iter().filter_map(|source| resolved.sources.get(*source)) {
-        row("source", source.name.value(), source.config.kind(), &cost(&source.config));
+        row("source", source.name.value(), source.config.kind(), &about(&source.config));
     }
     row("protect", &protected(resolved), "", "");
     for transform in pipeline.transforms.iter().filter_map(|transform| resolved.transforms.get(*transform)) {
@@ -71,11 +71,12 @@ fn steps(resolved: &Resolved, pipeline: &Pipeline, out: &mut String) {
     }
 }
 
-/// What reading costs, where that can be told.
-fn cost(source: &SourceConfig) -> String {
+/// What reading costs, or where something is waited for, where that can be told.
+fn about(source: &SourceConfig) -> String {
     let s3 = match source {
         SourceConfig::S3(s3) => s3,
         SourceConfig::Kinesis(kinesis) => return kinesis.plan(),
+        SourceConfig::Firehose(endpoint) => return endpoint.to_string(),
         _ => return String::new(),
     };
     if s3.until.is_some() {

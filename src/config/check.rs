@@ -1,7 +1,7 @@
 //! Checks across parts of the configuration: plain functions from what was read to problems.
 
 mod aws;
-
+mod endpoint;
 mod paths;
 mod pulled;
 
@@ -68,6 +68,7 @@ pub(super) fn all(
     check_globals(globals, &mut problems);
     check_patterns(raw, &mut problems);
     check_sources(raw, &mut problems);
+    endpoint::check_all(raw, globals, &mut problems);
     check_transforms(raw, &mut problems);
     check_shapes_of_sinks(raw, &mut problems);
     check_pipelines(raw, plans, &mut problems);
@@ -178,6 +179,7 @@ fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
             Some(SourceConfig::Kinesis(config)) => aws::check_stream(config, problems),
             Some(SourceConfig::S3(config)) => aws::check_bucket(config, problems),
             Some(SourceConfig::Sqs(config)) => aws::check_queue(config, problems),
+            Some(SourceConfig::Firehose(config)) => endpoint::check_firehose(config, problems),
             Some(SourceConfig::CloudwatchLogs(config)) => pulled::check_group(config, problems),
             _ => {}
         }

@@ -31,6 +31,8 @@ pub struct Figures {
     pub late_events: Option<u64>,
     /// Ids that were forgotten too early: their events may be shipped again.
     pub ids_forgotten: Option<u64>,
+    /// Of an endpoint: what came in.
+    pub endpoint: Option<Requests>,
     /// How far a range of time was listed, and how long it is, minutes of all partitions together.
     pub way: Option<(u64, u64)>,
     /// Shards of a stream that are read.
@@ -68,6 +70,21 @@ impl Figures {
         lags.sort_by(|one, other| one.shard.cmp(&other.shard));
         lags
     }
+}
+
+/// What came in at an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Requests by how they ended, in the order of [`super::firehose::Outcome::ALL`].
+    pub outcomes: [u64; super::firehose::Outcome::ALL.len()],
+    /// Bytes of bodies that were read, as sent; a count.
+    pub bytes: u64,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Connections that were closed because their peer had too many; a count.
+    pub turned_away: u64,
+    /// Requests forgotten before their time, because there were too many; a count.
+    pub forgotten: u64,
 }
 
 /// Dollars for a LIST request (S3 standard, us-east-1; an estimate).

@@ -9,6 +9,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use crate::pipeline::watched::{PipelineShot, SinkShot, Snapshot, SourceShot, StepShot};
 use crate::source::figures::{LIST_PRICE, ShardLag};
+use crate::source::firehose::Outcome;
 
 /// One metric.
 pub struct Row {
@@ -36,13 +37,15 @@ pub enum Read {
     Source(Of<SourceShot>),
     /// The shards of each source: labels `pipeline`, `source` and `shard`; of many shards, those farthest behind.
     Shard(fn(&ShardLag) -> f64),
+    /// The same by outcome: labels `pipeline`, `source` and `outcome`.
+    SourceBy(fn(&SourceShot) -> Vec<(&'static str, u64)>),
     /// Each transform of each pipeline: labels `pipeline` and `transform`.
     Transform(Of<StepShot>),
     /// Each sink of each pipeline: labels `pipeline` and `sink`.
     Sink(Of<SinkShot>),
 }
 
-use Read::{Build, Pipeline, Program, Shard, Sink, Source, Transform};
+use Read::{Build, Pipeline, Program, Shard, Sink, Source, SourceBy, Transform};
 
 /// Shards of a source with values of their own, at most.
 const MOST_SHARDS: usize = 200;
@@ -107,6 +110,12 @@ pub const TABLE: &[Row] = &[
     row("trailship_source_late_events_total", "Events that appeared after they were looked for, and were found all the same.", Source(|at| n(at.figures.late_events?))),
     row("trailship_source_ids_forgotten_total", "Ids of events forgotten too early: those events may be shipped again.", Source(|at| n(at.figures.ids_forgotten?))),
 
+    row("trailship_source_endpoint_requests_total", "Requests that came to an endpoint, by how they ended: `delivered` and `remembered` were answered 200.", SourceBy(outcomes)),
+    row("trailship_source_endpoint_bytes_total", "Bytes of their bodies, as sent.", Source(|at| n(at.figures.endpoint?.bytes))),
+    row("trailship_source_endpoint_forgotten_total", "Requests forgotten before their time, because there were too many: sent again, they are shipped again.", Source(|at| n(at.figures.endpoint?.forgotten))),
+    row("trailship_source_endpoint_connections", "Connections open at an endpoint.", Source(|at| n(at.figures.endpoint?.connections))),
+    row("trailship_source_endpoint_connections_closed_total", "Connections closed because their peer had too many.", Source(|at| n(at.figures.endpoint?.turned_away))),
+
     row("trailship_transform_records_filtered_total", "Records it left out on purpose.", Transform(|at| n(at.books.filtered))),
     row("trailship_transform_records_sampled_total", "Records it left out, and the kept ones stand for them.", Transform(|at| n(at.books.sampled))),
     row("trailship_transform_records_duplicate_total", "Records it left out as copies.", Transform(|at| n(at.books.duplicate))),
@@ -140,6 +149,11 @@ fn seconds(nanos: i64) -> Option<f64> {
     Some(nanos as f64 / 1e9)
 }
 
+fn outcomes(at: &SourceShot) -> Vec<(&'static str, u64)> {
+    let names = Outcome::ALL.map(Outcome::name);
+    at.figures.endpoint.map(|requests| names.into_iter().zip(requests.outcomes).collect()).unwrap_or_default()
+}
+
 fn lag(at: &PipelineShot, all: &Snapshot) -> Option<f64> {
     let newest = at.totals.books.newest?;
     Some((all.now.0 as f64 / 1e9 - newest as f64).max(0.0))
@@ -154,6 +168,7 @@ impl Row {
             Pipeline(_) => &["pipeline"],
             Source(_) => &["pipeline", "source"],
             Shard(_) => &["pipeline", "source", "shard"],
+            SourceBy(_) => &["pipeline", "source", "outcome"],
             Transform(_) => &["pipeline", "transform"],
             Sink(_) => &["pipeline", "sink"],
         }
@@ -189,6 +204,15 @@ impl Row {
                         for lag in source.figures.farthest_behind(MOST_SHARDS) {
                             add(&[&at.name, &source.name, &lag.shard], Some(read(lag)));
                         }
+                    }
+                }
+            }
+            SourceBy(read) => {
+                for (at, source) in
+                    all.pipelines.iter().flat_map(|at| at.sources.iter().map(move |source| (at, source)))
+                {
+                    for (value, number) in read(source) {
+                        add(&[&at.name, &source.name, value], n(number));
                     }
                 }
             }

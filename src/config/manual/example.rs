@@ -5,11 +5,12 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 15] = [
+pub(super) const SHOWN: [(&str, &str, &str); 16] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
     ("sources", "news", "sqs"),
     ("sources", "stream", "kinesis"),
+    ("sources", "endpoint", "firehose"),
     ("sources", "group", "cloudwatch_logs"),
     ("transforms", "once", "dedupe"),
     ("transforms", "accounts", "account_tags"),
@@ -24,14 +25,15 @@ pub(super) const SHOWN: [(&str, &str, &str); 15] = [
 ];
 
 /// Components that stand there as comments: the example runs as it is.
-const ASIDE: [&str; 4] = ["bucket", "news", "stream", "group"];
+const ASIDE: [&str; 5] = ["bucket", "news", "stream", "endpoint", "group"];
 
 /// Settings that the example states, as TOML.
-const STATED: [(&str, &str); 13] = [
+const STATED: [(&str, &str); 14] = [
     ("sources.trail.path", r#""./trail""#),
     ("sources.bucket.bucket", r#""acme-org-trail""#),
     ("sources.news.queue_url", r#""https://sqs.eu-west-1.amazonaws.com/123456789012/trail""#),
     ("sources.stream.stream", r#""trail""#),
+    ("sources.endpoint.listen", r#""127.0.0.1:8443""#),
     ("sources.group.log_group", r#""CloudTrail/logs""#),
     ("transforms.accounts.file", r#""accounts.csv""#),
     ("transforms.accounts.tags", r#"["owner", "cost_center"]"#),
@@ -44,7 +46,7 @@ const STATED: [(&str, &str); 13] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 57] = [
+const POSSIBLE: [(&str, &str); 61] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -72,6 +74,10 @@ const POSSIBLE: [(&str, &str); 57] = [
     ("sources.stream.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
     ("sources.stream.aws.external_id", r#""acme""#),
     ("sources.stream.aws.endpoint", r#""https://vpce-0123.kinesis.eu-west-1.vpce.amazonaws.com""#),
+    ("sources.endpoint.access_key", r#"{ env = "FIREHOSE_ACCESS_KEY" }"#),
+    ("sources.endpoint.source_arns", r#"["arn:aws:firehose:eu-west-1:123456789012:deliverystream/trail"]"#),
+    ("sources.endpoint.tls.certificate", r#""/etc/trailship/tls.crt""#),
+    ("sources.endpoint.tls.key", r#""/etc/trailship/tls.key""#),
     ("sources.group.streams", r#"["123456789012_CloudTrail_eu-west-1"]"#),
     ("sources.group.stream_prefix", r#""123456789012_CloudTrail_""#),
     ("sources.group.since", r#""1h""#),

@@ -15,7 +15,7 @@ use crate::pipeline::feed::Road;
 use crate::pipeline::line::Totals;
 use crate::pipeline::meter::Metered;
 use crate::sink::template::Counts;
-use crate::source::figures::{Figures, ShardLag};
+use crate::source::figures::{Figures, Requests, ShardLag};
 
 /// Two pipelines, one that has done everything there is to do and one that has done nothing.
 fn all() -> Snapshot {
@@ -68,6 +68,13 @@ fn all() -> Snapshot {
                 seen_again: Some(19),
                 late_events: Some(20),
                 ids_forgotten: Some(21),
+                endpoint: Some(Requests {
+                    outcomes: [16, 17, 18, 19, 20, 21, 22, 23, 24, 25],
+                    bytes: 26,
+                    connections: 27,
+                    turned_away: 28,
+                    forgotten: 29,
+                }),
                 way: None,
                 shards: Some(2),
                 shard_lags: vec![
