@@ -145,6 +145,15 @@ impl Aws {
         aws_sdk_cloudwatchlogs::Client::from_conf(builder.build())
     }
 
+    /// A client of DynamoDB, which is never at the endpoint of what is read. A request takes no longer than `most`, with all
+    /// its attempts: what waits for it is of no use later.
+    pub fn dynamodb(&self, config: &SdkConfig, most: Duration) -> aws_sdk_dynamodb::Client {
+        let timeouts = config.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+        let timeouts = timeouts.operation_timeout(most).build();
+        let builder = aws_sdk_dynamodb::config::Builder::from(config).timeout_config(timeouts);
+        aws_sdk_dynamodb::Client::from_conf(builder.build())
+    }
+
     /// Who asks, for messages: the role, the profile or what the environment has.
     pub fn who(&self) -> String {
         match (&self.role_arn, &self.profile) {

@@ -17,6 +17,14 @@ mod fake_s3;
 #[allow(dead_code, reason = "shared with the tests of files")]
 #[path = "black_box/here.rs"]
 mod here;
+#[allow(
+    dead_code,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "shared with the bench; times are positive and small"
+)]
+#[path = "support/fake_kinesis.rs"]
+mod fake_kinesis;
 #[path = "support/moto.rs"]
 mod moto;
 #[path = "support/sigv4.rs"]
@@ -32,6 +40,8 @@ mod commands;
 mod faults;
 #[path = "aws/kinesis.rs"]
 mod kinesis;
+#[path = "aws/leases.rs"]
+mod leases;
 #[path = "aws/logs.rs"]
 mod logs;
 #[path = "aws/owners.rs"]
@@ -40,3 +50,5 @@ mod owners;
 mod queue;
 #[path = "aws/scene.rs"]
 mod scene;
+#[path = "aws/shards.rs"]
+mod shards;

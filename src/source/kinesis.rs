@@ -11,6 +11,7 @@
 //! base64 of these, or an aggregated record of the Kinesis Producer Library (`kinesis/kpl.rs`, `kinesis/cut.rs`). How far
 //! a shard is settled is kept (`kinesis/mark.rs`, `kinesis/keep.rs`), and the next run goes on from there.
 
+mod balance;
 mod begin;
 mod cut;
 mod desk;
@@ -20,22 +21,27 @@ mod mark;
 mod oversee;
 mod pace;
 mod reader;
+mod share;
 mod shards;
 mod stream;
+mod table;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 pub use self::begin::Begin;
-use self::desk::{Counts, Desk, Piece};
+use self::desk::{Counts, Desk, Piece, Which};
 use self::keep::{Begun, Keep, Known, Ledger};
 pub use self::mark::Checkpoint;
 use self::oversee::Overseer;
 use self::reader::Means;
+use self::share::Sharer;
 use self::stream::{Stream, name_of};
+use self::table::Table;
 use super::figures::Figures;
 use super::files::Limits;
 use super::{Body, Build, BuildError, Delivery, Origin, Source, SourceError, new_id};
@@ -46,6 +52,9 @@ use crate::pipeline::room::Room;
 
 /// The first part of the names of the state's spaces.
 pub const SPACES: &str = "kinesis/";
+/// The shortest and the longest time that a lease may last.
+pub(crate) const LASTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(2)..=Duration::from_secs(600);
 /// Pieces read and not lent, at most; reading waits when there are more.
 const FOUND: usize = 256;
 /// Requests for records at a time, at most.
@@ -62,6 +71,10 @@ pub struct Config {
     /// Later runs go on where the last one was.
     #[serde(default = "from")]
     pub from: At<Begin>,
+    /// Several processes share the stream, each reads some of its shards; how far shards are settled is then kept in a table.
+    /// Default: all shards are ours, and it is kept in the state.
+    #[serde(default)]
+    pub leases: Option<Leases>,
     /// How AWS is reached.
     #[serde(default)]
     pub aws: Aws,
@@ -70,10 +83,31 @@ pub struct Config {
     pub limits: Limits,
 }
 
+/// Leases of shards, in a DynamoDB table.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Leases")]
+pub struct Leases {
+    /// The table's name. It is made where it is missing; its partition key is `shard`, a string. Required.
+    pub table: At<String>,
+    /// How long a lease lasts; it is renewed at a third of that. What a process that was killed had is read by others after
+    /// this time. Time.
+    #[serde(default = "lasts")]
+    pub duration: At<crate::config::Duration>,
+}
+
+fn lasts() -> At<crate::config::Duration> {
+    crate::config::Duration::seconds(30).into()
+}
+
 impl Config {
     /// What it would do, in words.
     pub(crate) fn plan(&self) -> String {
-        format!("all shards, from {} where there is no checkpoint yet", self.from.value())
+        let which = match &self.leases {
+            None => "all shards".to_owned(),
+            Some(leases) => format!("its part of the shards, by leases in table {}", leases.table.value()),
+        };
+        format!("{which}, from {} where there is no checkpoint yet", self.from.value())
     }
 }
 
@@ -85,6 +119,7 @@ fn from() -> At<Begin> {
 pub struct Kinesis {
     config: Config,
     once: bool,
+    pipeline: String,
     room: Room,
     desk: Arc<Desk>,
     begun: Option<Begun>,
@@ -105,7 +140,10 @@ impl Kinesis {
     /// The state cannot be read, or it tells of another stream.
     pub fn build(config: &Config, build: &Build<'_>) -> Result<Kinesis, BuildError> {
         let ledger = Ledger::new(build);
-        let (begun, known) = ledger.load().map_err(|error| BuildError(error.to_string()))?;
+        let (begun, known) = match &config.leases {
+            None => ledger.load().map_err(|error| BuildError(error.to_string()))?,
+            Some(_) => (None, Known::new()),
+        };
         let name = name_of(config.stream.value());
         if let Some(other) = begun.as_ref().filter(|begun| begun.stream != name) {
             // Its checkpoints say nothing of another one, and would be lost.
@@ -115,11 +153,16 @@ impl Kinesis {
                 other.stream, build.pipeline, build.name
             )));
         }
+        let keep = match &config.leases {
+            None => Keep::State(ledger),
+            Some(_) => Keep::Leases(OnceLock::new()),
+        };
         Ok(Kinesis {
             config: config.clone(),
             once: build.once,
+            pipeline: build.pipeline.to_owned(),
             room: build.room.clone(),
-            desk: Arc::new(Desk::new(build.name, &build.clock, Keep::State(ledger))),
+            desk: Arc::new(Desk::new(build.name, &build.clock, keep)),
             begun,
             known,
             open: OnceCell::new(),
@@ -141,7 +184,10 @@ impl Kinesis {
                     begin: begun.from,
                     once: self.once.then(|| self.desk.now()),
                 };
-                let task = tokio::spawn(Overseer { means, known: self.known.clone() }.run());
+                let task = match self.desk.keep {
+                    Keep::State(_) => tokio::spawn(Overseer { means, known: self.known.clone() }.run()),
+                    Keep::Leases(_) => tokio::spawn(Sharer::new(means).run()),
+                };
                 Ok(Open { stream, found: tokio::sync::Mutex::new(found), task })
             })
             .await
@@ -149,17 +195,47 @@ impl Kinesis {
 
     /// Says from where it is read, and keeps that before anything is: a run that is broken off begins there again.
     async fn begin(&self, stream: &Stream) -> Result<Begun, SourceError> {
-        let Keep::State(ledger) = &self.desk.keep;
         let hours = stream.retention.as_secs() / 3600;
+        let from = self.config.from.value();
+        let begun = Begun { stream: stream.name.clone(), from: from.time(self.desk.clock.now()) };
+        let ledger = match &self.desk.keep {
+            Keep::State(ledger) => ledger,
+            Keep::Leases(table) => return self.lease(stream, table, begun).await,
+        };
         if let Some(begun) = &self.begun {
             let shards = self.known.len();
             tracing::info!(source = self.desk.name, stream = %stream.arn, shards, kept_hours = hours, "going on where the run before was");
             return Ok(begun.clone());
         }
-        let from = self.config.from.value();
-        let begun = Begun { stream: stream.name.clone(), from: from.time(self.desk.clock.now()) };
         ledger.begin(&begun).await.map_err(SourceError::Stop)?;
         tracing::info!(source = self.desk.name, stream = %stream.arn, from = %from, kept_hours = hours, "no checkpoints yet: reading from there on");
+        Ok(begun)
+    }
+
+    /// Finds the table of leases, and in it from where the stream is read.
+    async fn lease(
+        &self,
+        stream: &Stream,
+        place: &OnceLock<Table>,
+        begun: Begun,
+    ) -> Result<Begun, SourceError> {
+        let Some(leases) = &self.config.leases else { return Ok(begun) };
+        let names = (self.pipeline.as_str(), self.desk.name.as_str());
+        let name = leases.table.value();
+        let table = Table::new(&self.config.aws, &stream.loaded, name, leases.duration.get(), names);
+        table.find().await?;
+        let begun = table.begin(&begun).await.map_err(SourceError::Retry)?;
+        if begun.stream != stream.name {
+            return Err(SourceError::Stop(format!(
+                "table {name} tells how far stream `{}` was shipped under the name {}/{}, not stream `{}`: give this source another name",
+                begun.stream, names.0, names.1, stream.name
+            )));
+        }
+        let from = begun.from.map_or("trim_horizon".to_owned(), |from| {
+            crate::clock::Timestamp(from.saturating_mul(1_000_000)).to_string()
+        });
+        tracing::info!(source = self.desk.name, stream = %stream.arn, table = name, me = table.me, from, "sharing the stream by leases");
+        let _ = place.set(table);
         Ok(begun)
     }
 
@@ -216,7 +292,7 @@ impl Source for Kinesis {
         if let Some(open) = self.open.get() {
             open.task.abort();
             self.desk.stop();
-            if let Err(error) = self.desk.keep(true).await {
+            if let Err(error) = self.desk.keep(Which::GivenBack).await {
                 tracing::warn!(source = self.desk.name, "{error}");
             }
         }
@@ -239,3 +315,6 @@ impl Drop for Kinesis {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

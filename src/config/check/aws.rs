@@ -78,6 +78,21 @@ pub(super) fn check_stream(config: &kinesis::Config, problems: &mut Vec<Problem>
         let label = "write its name, or arn:aws:kinesis:REGION:ACCOUNT:stream/NAME";
         problems.push(Problem::error(config.stream.span(), message, label));
     }
+    if let Some(leases) = &config.leases {
+        let table = leases.table.value();
+        if !(3..=255).contains(&table.len()) || !table.bytes().all(is_name) {
+            let message = format!("there can be no table `{table}`");
+            problems.push(Problem::error(
+                leases.table.span(),
+                message,
+                "write its name: 3 to 255 of A-Z a-z 0-9 _ . -",
+            ));
+        }
+        if !kinesis::LASTS.contains(&leases.duration.get()) {
+            let message = "`duration` is out of range";
+            problems.push(Problem::error(leases.duration.span(), message, "write 2 s to 10 min"));
+        }
+    }
     check_aws(&config.aws, problems);
 }
 

@@ -46,7 +46,7 @@ const STATED: [(&str, &str); 14] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 61] = [
+const POSSIBLE: [(&str, &str); 62] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -69,6 +69,7 @@ const POSSIBLE: [(&str, &str); 61] = [
     ("sources.bucket.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
     ("sources.bucket.aws.external_id", r#""acme""#),
     ("sources.bucket.aws.endpoint", r#""https://bucket.vpce-0123.s3.eu-west-1.vpce.amazonaws.com""#),
+    ("sources.stream.leases.table", r#""trailship-leases""#),
     ("sources.stream.aws.region", r#""eu-west-1""#),
     ("sources.stream.aws.profile", r#""audit""#),
     ("sources.stream.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),

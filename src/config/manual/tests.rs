@@ -50,8 +50,17 @@ fn every_setting_of_the_example_can_be_uncommented() {
         .map(|line| {
             let heading = line.strip_prefix('#').filter(|rest| rest.starts_with('['));
             aside = if heading.is_some() { true } else { aside && !line.starts_with('[') };
-            let needed =
-                ["type", "bucket", "queue_url", "stream", "log_group", "listen", "certificate", "key"];
+            let needed = [
+                "type",
+                "bucket",
+                "queue_url",
+                "stream",
+                "table",
+                "log_group",
+                "listen",
+                "certificate",
+                "key",
+            ];
             let needed = needed.iter().any(|name| line.starts_with(&format!("#{name} = ")));
             if aside && (heading.is_some() || needed) { line[1..].to_owned() } else { line.to_owned() }
         })

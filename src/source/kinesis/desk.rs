@@ -72,6 +72,19 @@ pub(super) struct Again {
     pub(super) span: Span,
 }
 
+/// Of which shards it is kept how far they are settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those that are farther, but not those of which it was kept a moment ago, where that costs something.
+    Changed,
+    /// All that are farther.
+    All,
+    /// Those that are farther, and leases that are to be renewed.
+    Due,
+    /// All; and leases are given back.
+    GivenBack,
+}
+
 /// Counted for the metrics.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -304,7 +317,7 @@ impl Desk {
         if let Some(held) = self.state().held.get_mut(shard).filter(|held| held.number == holding) {
             held.checkpoint.ended = true;
         }
-        self.keep(true).await?;
+        self.keep(Which::All).await?;
         let mut state = self.state();
         if state.held.get(shard).is_some_and(|held| held.number == holding) {
             state.held.remove(shard);
@@ -391,31 +404,54 @@ impl Desk {
                 held.wake.notify_one();
             }
         }
-        self.keep(false).await.map_err(SourceError::Stop)
+        self.keep(Which::Changed).await.map_err(SourceError::Stop)
     }
 
-    /// Keeps how far shards are settled; `all`: also what was kept a moment ago.
-    pub(super) async fn keep(&self, all: bool) -> Result<(), String> {
+    /// Keeps how far shards are settled.
+    pub(super) async fn keep(&self, which: Which) -> Result<(), String> {
         let _keeping = self.keeping.lock().await;
         let (numbers, changed): (Vec<u64>, Vec<(Arc<str>, Checkpoint)>) = {
             let state = self.state();
-            let changed = state.held.iter().filter(|(_, held)| {
-                held.checkpoint != held.kept && (all || held.kept_at.elapsed() >= self.keep.every())
+            let chosen = state.held.iter().filter(|(_, held)| {
+                let (is_new, age) = (held.checkpoint != held.kept, held.kept_at.elapsed());
+                match which {
+                    Which::Changed => is_new && age >= self.keep.every(),
+                    Which::All => is_new,
+                    Which::Due => {
+                        is_new && age >= self.keep.every() || self.keep.renews().is_some_and(|due| age >= due)
+                    }
+                    Which::GivenBack => true,
+                }
             });
-            changed.map(|(shard, held)| (held.number, (shard.clone(), held.checkpoint.clone()))).unzip()
+            chosen.map(|(shard, held)| (held.number, (shard.clone(), held.checkpoint.clone()))).unzip()
         };
         if changed.is_empty() {
             return Ok(());
         }
-        let lost = self.keep.put(&changed).await?;
-        let mut state = self.state();
-        for (number, (shard, checkpoint)) in numbers.into_iter().zip(changed) {
-            if let Some(held) = state.held.get_mut(&shard).filter(|held| held.number == number) {
-                (held.kept, held.kept_at) = (checkpoint, Instant::now());
+        let asked = Instant::now();
+        let unkept = self.keep.put(&changed, which == Which::GivenBack).await?;
+        {
+            let mut state = self.state();
+            let kept = numbers.into_iter().zip(changed);
+            for (number, (shard, checkpoint)) in kept.filter(|(_, (shard, _))| !unkept.failed.contains(shard))
+            {
+                if let Some(held) = state.held.get_mut(&shard).filter(|held| held.number == number) {
+                    (held.kept, held.kept_at) = (checkpoint, asked);
+                    held.valid = self.keep.lasts().map(|lasts| asked + lasts);
+                }
             }
         }
-        drop(state);
-        lost.iter().for_each(|shard| self.lose(shard));
+        match unkept.why {
+            Some(why) => {
+                tracing::warn!(source = self.name, shards = unkept.failed.len(), "{why}: trying again");
+                self.trouble("leases", why);
+            }
+            None => self.over("leases"),
+        }
+        for shard in &unkept.lost {
+            tracing::info!(source = self.name, shard = %shard, "another process reads this shard now");
+            self.lose(shard);
+        }
         Ok(())
     }
 
@@ -462,5 +498,70 @@ impl Held {
         let oldest = self.marks.oldest().map(|came| Timestamp(came.saturating_mul(1_000_000)));
         let unsettled = oldest.map_or(Duration::ZERO, |came| now.since(came));
         Some(unread.max(unsettled).as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::source::new_id;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn piece(holding: u64, slot: Slot) -> Piece {
+        let at: (Arc<str>, Option<u32>) = ("7".into(), None);
+        let span = Span { first: at.clone(), last: at, came: 0, failures: 0 };
+        Piece { shard: "s".into(), holding, slot, span, bytes: Bytes::new() }
+    }
+
+    fn place() -> Place {
+        Place { sequence: "7".into(), sub: None, arrival: 5 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_read_or_lent_of_a_shard_whose_lease_may_be_over() {
+        let desk = Desk::new("stream", &Clock::System, Keep::Leases(OnceLock::new()));
+        let shard: Arc<str> = "s".into();
+        let (number, _) = desk.hold(&shard, &Checkpoint::default(), Some(Instant::now() + MINUTE));
+        let slot = desk.cut("s", number, place(), 5).unwrap();
+        assert!(desk.is_held("s", number) && desk.lend(new_id(), &piece(number, slot)));
+        tokio::time::advance(MINUTE).await;
+        assert!(!desk.is_held("s", number) && !desk.lend(new_id(), &piece(number, slot)));
+        // Somebody else had it, and it is ours again: what was read before is not what is lent now.
+        desk.lose("s");
+        assert_eq!(desk.cut("s", number, place(), 5), None);
+        let (again, _) = desk.hold(&shard, &Checkpoint::default(), Some(Instant::now() + MINUTE));
+        assert!(!desk.lend(new_id(), &piece(number, slot)) && desk.is_held("s", again));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_loan_of_an_earlier_holding_says_nothing() {
+        let desk = Desk::new("stream", &Clock::System, Keep::Leases(OnceLock::new()));
+        let shard: Arc<str> = "s".into();
+        let end = |id, verdict| Settled {
+            id,
+            key: crate::pipeline::outcomes::DeliveryKey::default(),
+            verdict,
+            note: Note::None,
+            books: crate::pipeline::books::Books::default(),
+        };
+        let (number, _) = desk.hold(&shard, &Checkpoint::default(), None);
+        let slot = desk.cut("s", number, place(), 5).unwrap();
+        let id = new_id();
+        assert!(desk.lend(id, &piece(number, slot)));
+        desk.lose("s");
+        let (number, _) = desk.hold(&shard, &Checkpoint::default(), None);
+        desk.cut("s", number, place(), 5).unwrap();
+        desk.settle(vec![end(id, Verdict::Delivered)]).await.unwrap();
+        assert!(!desk.is_settled("s", number), "the new holding's first piece has the same number");
+        // One that failed is read again, soon.
+        let id = new_id();
+        assert!(desk.lend(id, &piece(number, slot)));
+        desk.settle(vec![end(id, Verdict::Failed)]).await.unwrap();
+        assert!(desk.again("s", number).unwrap_err().is_some());
+        tokio::time::advance(AGAIN * 2).await;
+        assert_eq!(desk.again("s", number).unwrap().slot, slot);
     }
 }

@@ -1,12 +1,13 @@
 //! Where it is kept how far shards are settled: the program's own state, or a table of leases.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::mark::Checkpoint;
+use super::table::{Change, Table};
 use crate::source::Build;
 use crate::state::{Op, StateError, Store};
 
@@ -17,24 +18,72 @@ pub(super) type Known = BTreeMap<Arc<str>, Checkpoint>;
 pub(super) enum Keep {
     /// In the state.
     State(Ledger),
+    /// In a table of leases, once that is found.
+    Leases(OnceLock<Table>),
+}
+
+/// What could not be kept.
+#[derive(Debug, Default)]
+pub(super) struct Unkept {
+    /// Shards that are somebody else's by now.
+    pub(super) lost: Vec<Arc<str>>,
+    /// Shards of which it is tried again.
+    pub(super) failed: Vec<Arc<str>>,
+    /// Why, in words.
+    pub(super) why: Option<String>,
 }
 
 impl Keep {
-    /// How often it is kept, at most: each time costs something.
-    pub(super) fn every(&self) -> Duration {
+    /// The table of leases, where there is one.
+    pub(super) fn table(&self) -> Option<&Table> {
         match self {
-            Keep::State(_) => Duration::ZERO,
+            Keep::State(_) => None,
+            Keep::Leases(table) => table.get(),
         }
     }
 
-    /// Keeps how far shards are settled, durable on return. Returns those that are somebody else's by now.
+    /// How long what is kept stands for a lease; `None`: there are none.
+    pub(super) fn lasts(&self) -> Option<Duration> {
+        self.table().map(|table| table.lasts)
+    }
+
+    /// How often it is kept, at most: each time costs something.
+    pub(super) fn every(&self) -> Duration {
+        self.lasts().map_or(Duration::ZERO, |lasts| lasts / 6)
+    }
+
+    /// How often it is kept, at least; `None`: only when there is something new.
+    pub(super) fn renews(&self) -> Option<Duration> {
+        self.lasts().map(|lasts| lasts / 4)
+    }
+
+    /// Keeps how far shards are settled, durable on return. `gives`: and gives their leases back.
     ///
     /// # Errors
-    /// It cannot be kept, in words.
-    pub(super) async fn put(&self, changed: &[(Arc<str>, Checkpoint)]) -> Result<Vec<Arc<str>>, String> {
-        match self {
-            Keep::State(ledger) => ledger.put(changed).await.map(|()| Vec::new()),
+    /// The state cannot be written, in words.
+    pub(super) async fn put(
+        &self,
+        changed: &[(Arc<str>, Checkpoint)],
+        gives: bool,
+    ) -> Result<Unkept, String> {
+        let mut unkept = Unkept::default();
+        let table = match self {
+            Keep::State(ledger) => return ledger.put(changed).await.map(|()| unkept),
+            Keep::Leases(table) => table.get(),
+        };
+        let Some(table) = table else { return Ok(unkept) };
+        let writes = changed.iter().map(|(shard, checkpoint)| table.write(shard, checkpoint, gives));
+        for ((shard, _), written) in changed.iter().zip(futures_util::future::join_all(writes).await) {
+            match written {
+                Ok(Change::Made) => {}
+                Ok(Change::Lost) => unkept.lost.push(shard.clone()),
+                Err(why) => {
+                    unkept.failed.push(shard.clone());
+                    unkept.why = Some(why);
+                }
+            }
         }
+        Ok(unkept)
     }
 }
 

@@ -68,7 +68,7 @@ impl Overseer {
             desk.forget(shard);
             self.known.remove(shard);
         }
-        let Keep::State(ledger) = &desk.keep;
+        let Keep::State(ledger) = &desk.keep else { return };
         if let Err(error) = ledger.forget(&gone).await {
             tracing::warn!(source = desk.name, "forgetting shards that are gone: {error}");
         }

@@ -35,7 +35,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new() -> Pace {
         let now = Instant::now();
-        Pace { asked: now, bytes: BURST, filled: now, next: now, pause: FIRST_PAUSE }
+        Pace { asked: now, bytes: 0.0, filled: now, next: now, pause: FIRST_PAUSE }
     }
 
     /// When the next request may be made.

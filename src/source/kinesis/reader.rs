@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::cut::{self, At, Cut};
-use super::desk::{Again, Desk, Piece, Span};
+use super::desk::{Again, Desk, Piece, Span, Which};
 use super::mark::{Checkpoint, Place};
 use super::pace::Pace;
 use super::stream::{MOST_RECORDS, Spot, Stream, Trouble};
@@ -23,7 +23,7 @@ const FIRST: usize = 1 << 20;
 /// Bytes of an answer, at most: the service's own limit.
 const MOST: usize = 10 << 20;
 /// Bytes of one record, as long as nothing is known of them.
-const RECORD: usize = 1 << 10;
+const RECORD: usize = 16 << 10;
 /// An answer of so many bytes is cut on a thread of its own.
 const LARGE: usize = 64 << 10;
 /// How soon reading something again is tried again.
@@ -106,7 +106,7 @@ impl Reader {
         }
         let (desk, shard) = (&self.means.desk, &self.shard);
         if self.phase == Phase::Enough {
-            let kept = desk.keep(true).await;
+            let kept = desk.keep(Which::All).await;
             kept.unwrap_or_else(|error| self.problem(&error));
             return desk.leave(shard, self.holding);
         }
@@ -237,7 +237,7 @@ impl Reader {
                 self.phase = Phase::Enough;
             }
             if desk.at_tip(&self.shard, self.holding) {
-                desk.keep(false).await.unwrap_or_else(|error| self.problem(&error));
+                desk.keep(Which::Changed).await.unwrap_or_else(|error| self.problem(&error));
             }
         }
         if is_end {

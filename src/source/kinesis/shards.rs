@@ -25,6 +25,11 @@ impl Tree {
         self.0.contains_key(id)
     }
 
+    /// All of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.keys()
+    }
+
     /// Those that may be read now. `ended`: those of which everything is settled. A parent that the stream lists no more is
     /// over: everything in it was trimmed.
     pub(super) fn ready(&self, ended: &BTreeSet<Arc<str>>) -> Vec<Arc<str>> {

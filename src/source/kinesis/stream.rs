@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
@@ -32,6 +33,8 @@ pub(super) struct Stream {
     /// How long records are kept, at least.
     pub(super) retention: Duration,
     who: String,
+    /// How AWS is reached, also for the table of leases.
+    pub(super) loaded: SdkConfig,
 }
 
 /// Where in a shard.
@@ -71,6 +74,29 @@ fn region_of(stream: &str) -> Option<&str> {
 }
 
 impl Stream {
+    /// A stream of a fake server.
+    #[cfg(test)]
+    pub(super) fn fake(endpoint: &str) -> Stream {
+        use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+        let loaded = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .endpoint_url(endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "test", "test", None, None, "test",
+            )))
+            .build();
+        Stream {
+            client: crate::aws::Aws::default().kinesis(&loaded),
+            name: "trail".to_owned(),
+            by_arn: None,
+            arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/trail".to_owned(),
+            retention: Duration::from_secs(86_400),
+            who: "a test".to_owned(),
+            loaded,
+        }
+    }
+
     /// Finds the stream.
     pub(super) async fn find(config: &Config) -> Result<Stream, SourceError> {
         let stream = config.stream.value();
@@ -97,7 +123,7 @@ impl Stream {
         };
         let hours = u64::try_from(summary.retention_period_hours).unwrap_or(24).max(1);
         let arn = summary.stream_arn;
-        Ok(Stream { client, name, by_arn, arn, retention: Duration::from_secs(hours * 3600), who })
+        Ok(Stream { client, name, by_arn, arn, retention: Duration::from_secs(hours * 3600), who, loaded })
     }
 
     /// All shards it has, closed ones too.

@@ -1,0 +1,142 @@
+//! Finds shards and has some of them read: those of which we have the lease, in a table that several processes share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::balance::{Lease, Watch, choose};
+use super::desk::Which;
+use super::oversee::{LOOK, SOON, list, start};
+use super::reader::Means;
+use super::shards::Tree;
+use super::table::{Change, Row, Table};
+use crate::pipeline::fetch::jittered;
+
+/// Whoever has our part of the shards read.
+pub(super) struct Sharer {
+    means: Means,
+    watch: Watch,
+    /// The stream's shards, and when they were listed.
+    tree: Option<(Tree, Instant)>,
+    ended: BTreeSet<Arc<str>>,
+}
+
+impl Sharer {
+    pub(super) fn new(means: Means) -> Sharer {
+        Sharer { means, watch: Watch::default(), tree: None, ended: BTreeSet::new() }
+    }
+
+    /// Works until nobody wants anything, or everything was read that was asked for and is not another's.
+    pub(super) async fn run(mut self) {
+        let desk = self.means.desk.clone();
+        let Some(table) = desk.keep.table() else { return };
+        let mut renewed = tokio::spawn({
+            let desk = desk.clone();
+            let every = table.lasts / 12;
+            // Apart from the rest, which may wait for the stream.
+            async move {
+                loop {
+                    tokio::time::sleep(every).await;
+                    let _ = desk.keep(Which::Due).await;
+                }
+            }
+        });
+        let _ends = Ends(renewed.abort_handle());
+        loop {
+            match self.look(table).await {
+                Ok(true) => return,
+                Ok(false) => desk.over("table"),
+                Err(text) => {
+                    tracing::warn!(source = desk.name, "{text}: trying again");
+                    desk.trouble("table", text);
+                }
+            }
+            tokio::select! {
+                () = desk.news.notified() => {
+                    self.tree = None;
+                    tokio::time::sleep(SOON).await;
+                }
+                () = tokio::time::sleep(jittered(table.lasts / 5)) => {}
+                () = self.means.to.closed() => return,
+                _ = &mut renewed => return,
+            }
+        }
+    }
+
+    /// One look at the shards and at the table. Returns whether there is nothing more to do.
+    async fn look(&mut self, table: &Table) -> Result<bool, String> {
+        let desk = self.means.desk.clone();
+        let is_old = |at: &Instant| at.elapsed() > LOOK.min(table.lasts * 2);
+        if self.tree.as_ref().is_none_or(|(_, at)| is_old(at)) {
+            self.tree = Some((list(&self.means).await, Instant::now()));
+        }
+        let Some((tree, _)) = &self.tree else { return Ok(false) };
+        let mut rows = table.rows().await?;
+        let missing = tree.ids().filter(|id| !rows.iter().any(|row| row.lease.shard == **id));
+        let mut is_new = false;
+        for shard in missing {
+            table.add(shard).await?;
+            is_new = true;
+        }
+        if is_new {
+            rows = table.rows().await?;
+        }
+        for gone in rows.extract_if(.., |row| !tree.has(&row.lease.shard)) {
+            let shard = &gone.lease.shard;
+            if !gone.checkpoint.is_ended() {
+                tracing::warn!(source = desk.name, shard = %shard, "the stream has this shard no more: what was not read of it is lost");
+            }
+            desk.lose(shard);
+            table.delete(shard).await?;
+        }
+        let leases: Vec<Lease> = rows.iter().map(|row| row.lease.clone()).collect();
+        self.watch.look(&leases);
+        let is_mine = |lease: &Lease| lease.owner.as_ref() == Some(&table.me);
+        for lease in leases.iter().filter(|lease| !is_mine(lease) && desk.holds(&lease.shard)) {
+            tracing::info!(source = desk.name, shard = %lease.shard, "another process reads this shard now");
+            desk.lose(&lease.shard);
+        }
+        let ended = rows.iter().filter(|row| row.checkpoint.is_ended()).map(|row| row.lease.shard.clone());
+        self.ended = ended.chain(desk.ended()).collect();
+        let ready = tree.ready(&self.ended);
+        let ready: Vec<Row> = rows.into_iter().filter(|row| ready.contains(&row.lease.shard)).collect();
+        self.take(table, &ready).await?;
+        let once = self.means.once.is_some();
+        let others = |row: &Row| self.watch.is_alive(&row.lease.shard, table.lasts);
+        Ok(once && desk.is_idle() && ready.iter().all(|row| desk.holds(&row.lease.shard) || others(row)))
+    }
+
+    /// Takes what is our part of the shards that may be read.
+    async fn take(&self, table: &Table, ready: &[Row]) -> Result<(), String> {
+        let desk = &self.means.desk;
+        let leases: Vec<Lease> = ready.iter().map(|row| row.lease.clone()).collect();
+        let is_free = |shard: &str| !desk.holds(shard) && self.watch.is_free(shard, table.lasts);
+        for lease in choose(&table.me, &leases, is_free, self.means.once.is_some()) {
+            let asked = Instant::now();
+            let row = ready.iter().find(|row| row.lease == lease);
+            if table.take(&lease).await? == Change::Made
+                && let Some(row) = row
+            {
+                start(&self.means, &lease.shard, &row.checkpoint, Some(asked + table.lasts));
+            }
+        }
+        // A lease that is ours by the table, of which we know nothing: an answer was lost on its way.
+        for row in ready.iter().filter(|row| row.lease.owner.as_ref() == Some(&table.me)) {
+            let asked = Instant::now();
+            if !desk.holds(&row.lease.shard) && table.take(&row.lease).await? == Change::Made {
+                start(&self.means, &row.lease.shard, &row.checkpoint, Some(asked + table.lasts));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ends a task when it goes out of scope.
+struct Ends(tokio::task::AbortHandle);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

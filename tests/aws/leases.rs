@@ -1,0 +1,165 @@
+//! Several processes share a stream, by leases in moto's DynamoDB.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::here::{Here, Running, record, wait};
+use crate::kinesis::{Stream, names};
+use crate::moto::{Moto, moto};
+use crate::scene::{PROMPT, reading};
+
+/// Processes with a data directory each, and the same names.
+fn sharing(moto: &Moto, stream: &str, processes: usize) -> Vec<Here> {
+    let source = format!(
+        "type = \"kinesis\"\nstream = \"{stream}\"\nfrom = \"trim_horizon\"\nleases = {{ table = \"leases-{stream}\", duration = \"3s\" }}"
+    );
+    (0..processes).map(|_| reading(&moto.endpoint(), &source, PROMPT)).collect()
+}
+
+/// The table's rows of shards.
+fn rows(moto: &Moto, stream: &str) -> Vec<Value> {
+    let all = json!({ "TableName": format!("leases-{stream}"), "ConsistentRead": true });
+    let got = moto.json("dynamodb", "DynamoDB_20120810.Scan", &all);
+    let items = got["Items"].as_array().cloned().unwrap_or_default();
+    items.into_iter().filter(|item| item["shard"]["S"].as_str().unwrap().contains("/shardId-")).collect()
+}
+
+/// How many shards each owner has.
+fn owners(moto: &Moto, stream: &str) -> BTreeMap<String, usize> {
+    let mut owners = BTreeMap::new();
+    for row in rows(moto, stream) {
+        *owners.entry(row["owner"]["S"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    owners
+}
+
+/// What all have shipped, sorted, copies kept.
+fn shipped(all: &[Here]) -> Vec<String> {
+    let mut ids: Vec<String> = all.iter().flat_map(|here| here.ids("out")).collect();
+    ids.sort();
+    ids
+}
+
+fn put(stream: &Stream, ids: &[String]) {
+    stream.put(&ids.iter().map(|id| record(id, "").into_bytes()).collect::<Vec<_>>());
+}
+
+/// Looks at the table until told to stop: a checkpoint that goes back, or a shard that is open again, is a panic.
+fn watch(moto: &'static Moto, stream: &'static str, ends: Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let mut last: BTreeMap<String, (u128, u64)> = BTreeMap::new();
+        let mut seen = 0;
+        while !ends.load(Ordering::SeqCst) {
+            for row in rows(moto, stream) {
+                let number = |name: &str| row[name]["N"].as_str().map_or(0, |text| text.parse().unwrap());
+                let sequence = row["sequence"]["S"].as_str().map_or(0, |text| text.parse().unwrap());
+                let shard = row["shard"]["S"].as_str().unwrap().to_owned();
+                let now = (sequence, number("counter"));
+                let before = last.insert(shard.clone(), now).unwrap_or_default();
+                assert!(now.0 >= before.0 && now.1 >= before.1, "{shard} went back: {before:?} {now:?}");
+                seen += u64::from(now != before);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        seen
+    })
+}
+
+#[test]
+fn three_processes_share_a_stream_and_nothing_is_lost_whoever_is_killed() {
+    let Some(moto) = moto() else { return };
+    let stream = Stream::new(moto, "shared", 6);
+    let all = sharing(moto, "shared", 3);
+    let mut running: Vec<Option<Running>> = all.iter().map(|here| Some(here.start(&["run"]))).collect();
+    for one in running.iter_mut().flatten() {
+        one.until("it has found the table", |said| said.contains("sharing the stream by leases"));
+    }
+    let even = |readers: usize| {
+        let owners = owners(moto, "shared");
+        owners.len() == readers && owners.values().all(|count| *count == 6 / readers)
+    };
+    assert_eq!(wait(|| rows(moto, "shared").len() == 6 && even(3)), None, "{:?}", owners(moto, "shared"));
+    let ends = Arc::new(AtomicBool::new(false));
+    let watching = watch(moto, "shared", ends.clone());
+    let mut expected = Vec::new();
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    for round in 0_u32..6 {
+        let ids = names(&format!("round-{round}"), 120);
+        let (first, second) = ids.split_at(60);
+        put(&stream, first);
+        expected.extend(ids.clone());
+        let chance = xxhash_rust::xxh3::xxh3_64(format!("{seed} {round}").as_bytes());
+        let killed = usize::try_from(chance % 3).unwrap();
+        std::thread::sleep(Duration::from_millis(chance / 3 % 1500));
+        if let Some(one) = running[killed].take() {
+            one.signal(Signal::SIGKILL);
+            one.end();
+        }
+        put(&stream, second);
+        std::thread::sleep(Duration::from_millis(chance / 7 % 1500));
+        running[killed] = Some(all[killed].start(&["run"]));
+    }
+    expected.sort();
+    let complete = || {
+        let mut ids = shipped(&all);
+        ids.dedup();
+        ids == expected
+    };
+    assert_eq!(wait(complete), None, "{} of {}", shipped(&all).len(), expected.len());
+    assert_eq!(wait(|| even(3)), None, "{:?}", owners(moto, "shared"));
+    // Those that leave in order give their shards back, and who is left has all of them.
+    for one in running.drain(1..).flatten() {
+        one.stop().ended(0);
+    }
+    assert_eq!(wait(|| even(1)), None, "{:?}", owners(moto, "shared"));
+    ends.store(true, Ordering::SeqCst);
+    let changes = watching.join().unwrap();
+    assert!(changes > 20, "{changes}");
+    running.remove(0).unwrap().stop().ended(0);
+    assert_eq!(owners(moto, "shared").keys().collect::<Vec<_>>(), [""]);
+    // One that ships what is there finds nothing more.
+    assert_eq!(all[2].once().ended(0).books().read, 0);
+}
+
+#[test]
+fn who_was_away_for_longer_than_its_lease_reads_nothing_more_of_it() {
+    let Some(moto) = moto() else { return };
+    let stream = Stream::new(moto, "away", 2);
+    let all = sharing(moto, "away", 2);
+    let mut first = all[0].start(&["run"]);
+    put(&stream, &names("before", 40));
+    first.until("it has shipped what was there", |_| shipped(&all).len() == 40);
+    let kept = || rows(moto, "away").iter().all(|row| row["sequence"]["S"].is_string());
+    first.until("that is in the table", |_| kept());
+    let me = owners(moto, "away").into_keys().next().unwrap();
+    first.signal(Signal::SIGSTOP);
+    let mut second = all[1].start(&["run"]);
+    second.until("it has both shards", |_| {
+        let owners = owners(moto, "away");
+        owners.len() == 1 && !owners.contains_key(&me)
+    });
+    put(&stream, &names("after", 40));
+    first.signal(Signal::SIGCONT);
+    second.until("all are there", |_| shipped(&all).len() >= 80);
+    first.until("it knows", |said| said.contains("another process reads this shard now"));
+    // It takes one back by and by.
+    first.until("they are balanced", |_| owners(moto, "away").len() == 2);
+    let more = names("more", 40);
+    put(&stream, &more);
+    first.until("all are there", |_| shipped(&all).len() >= 120);
+    first.stop().ended(0);
+    second.stop().ended(0);
+    let mut expected = [names("after", 40), names("before", 40), more].concat();
+    expected.sort();
+    let mut once = shipped(&all);
+    let copies = once.len();
+    once.dedup();
+    assert_eq!(once, expected);
+    // What the shard that was taken over had not written down yet may come twice, no more.
+    assert!(copies <= 160, "{copies}");
+}
