@@ -25,6 +25,8 @@ mod here;
 )]
 #[path = "support/fake_kinesis.rs"]
 mod fake_kinesis;
+#[path = "support/kinesis_local.rs"]
+mod kinesis_local;
 #[path = "support/moto.rs"]
 mod moto;
 #[path = "support/sigv4.rs"]
@@ -42,6 +44,8 @@ mod faults;
 mod kinesis;
 #[path = "aws/leases.rs"]
 mod leases;
+#[path = "aws/local.rs"]
+mod local;
 #[path = "aws/logs.rs"]
 mod logs;
 #[path = "aws/owners.rs"]
