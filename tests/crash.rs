@@ -19,6 +19,14 @@ mod fake_json;
 #[path = "support/fake_logs.rs"]
 #[allow(dead_code, reason = "other tests need more of it")]
 mod fake_logs;
+#[path = "support/fake_kinesis.rs"]
+#[allow(
+    dead_code,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "other tests need more of it; times are positive and small"
+)]
+mod fake_kinesis;
 #[path = "support/fake_s3.rs"]
 #[allow(dead_code, reason = "other tests need more of it")]
 mod fake_s3;
@@ -39,3 +47,5 @@ mod oracle;
 mod points;
 #[path = "crash/rounds.rs"]
 mod rounds;
+#[path = "crash/streams.rs"]
+mod streams;

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::fake_kinesis::aggregated;
 use crate::here::{ARCHIVE, Here, gz, log_file, record};
 use crate::moto::{ACCOUNT, Moto, REGION, moto};
 use crate::scene::{PROMPT, reading};
@@ -105,27 +106,6 @@ fn control() -> String {
     json!({ "messageType": "CONTROL_MESSAGE", "owner": "CloudwatchLogs", "logGroup": "", "logStream": "", "subscriptionFilters": [],
         "logEvents": [{ "id": "", "timestamp": 1_768_471_200_000_i64, "message": "CWL CONTROL MESSAGE: Checking health of destination Kinesis stream." }] })
     .to_string()
-}
-
-/// An aggregated record of the Kinesis Producer Library, by hand: fields 1 (a key) and 3 (records of fields 1 and 3).
-pub(crate) fn aggregated(parts: &[Vec<u8>]) -> Vec<u8> {
-    use md5::Digest as _;
-    let varint = |mut number: usize| {
-        let mut bytes = Vec::new();
-        while number >= 0x80 {
-            bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
-            number >>= 7;
-        }
-        bytes.push(u8::try_from(number).unwrap());
-        bytes
-    };
-    let field = |number: u8, data: &[u8]| [vec![number << 3 | 2], varint(data.len()), data.to_vec()].concat();
-    let mut message = field(1, b"key");
-    for part in parts {
-        message.extend(field(3, &[vec![0x08, 0x00], field(3, part)].concat()));
-    }
-    let sum = md5::Md5::digest(&message);
-    [&[0xf3, 0x89, 0x9a, 0xc2], &message[..], &sum].concat()
 }
 
 #[test]
