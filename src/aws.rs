@@ -154,6 +154,16 @@ impl Aws {
         aws_sdk_dynamodb::Client::from_conf(builder.build())
     }
 
+    /// A client of CloudTrail that asks once: whoever uses it counts its requests.
+    pub fn cloudtrail(&self, config: &SdkConfig) -> aws_sdk_cloudtrail::Client {
+        let mut builder = aws_sdk_cloudtrail::config::Builder::from(config);
+        builder = builder.retry_config(RetryConfig::disabled());
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.endpoint_url(endpoint.value());
+        }
+        aws_sdk_cloudtrail::Client::from_conf(builder.build())
+    }
+
     /// Who asks, for messages: the role, the profile or what the environment has.
     pub fn who(&self) -> String {
         match (&self.role_arn, &self.profile) {

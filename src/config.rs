@@ -172,11 +172,14 @@ pub enum SourceConfig {
     Firehose(Box<source::firehose::Config>),
     /// `cloudwatch_logs`
     CloudwatchLogs(Box<source::cloudwatch_logs::Config>),
+    /// `event_history`
+    EventHistory(Box<source::event_history::Config>),
 }
 
 impl Kind for SourceConfig {
     const PLACE: &'static str = "source";
-    const TYPES: &'static [&'static str] = &["files", "firehose", "kinesis", "s3", "sqs", "cloudwatch_logs"];
+    const TYPES: &'static [&'static str] =
+        &["files", "firehose", "kinesis", "s3", "sqs", "cloudwatch_logs", "event_history"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
@@ -186,6 +189,7 @@ impl Kind for SourceConfig {
             "sqs" => part.into().map(|config| Self::Sqs(Box::new(config))),
             "firehose" => part.into().map(|config| Self::Firehose(Box::new(config))),
             "cloudwatch_logs" => part.into().map(|config| Self::CloudwatchLogs(Box::new(config))),
+            "event_history" => part.into().map(|config| Self::EventHistory(Box::new(config))),
             _ => Read::Nothing,
         }
     }
@@ -198,6 +202,7 @@ impl Kind for SourceConfig {
             "sqs" => source::sqs::Config::json_schema(generator),
             "firehose" => source::firehose::Config::json_schema(generator),
             "cloudwatch_logs" => source::cloudwatch_logs::Config::json_schema(generator),
+            "event_history" => source::event_history::Config::json_schema(generator),
             _ => Schema::default(),
         }
     }
@@ -369,6 +374,7 @@ impl SourceConfig {
             Self::Sqs(_) => "sqs",
             Self::Firehose(_) => "firehose",
             Self::CloudwatchLogs(_) => "cloudwatch_logs",
+            Self::EventHistory(_) => "event_history",
         }
     }
 
@@ -381,9 +387,12 @@ impl SourceConfig {
     pub const fn place(&self) -> Option<(&'static str, &At<String>)> {
         match self {
             Self::Sqs(config) => Some(("queue", &config.queue_url)),
-            Self::Files(_) | Self::Firehose(_) | Self::Kinesis(_) | Self::S3(_) | Self::CloudwatchLogs(_) => {
-                None
-            }
+            Self::Files(_)
+            | Self::Firehose(_)
+            | Self::Kinesis(_)
+            | Self::S3(_)
+            | Self::CloudwatchLogs(_)
+            | Self::EventHistory(_) => None,
         }
     }
 
@@ -394,6 +403,8 @@ impl SourceConfig {
             Self::Firehose(_) | Self::Kinesis(_) | Self::Sqs(_) => true,
             Self::S3(config) => config.is_live(),
             Self::CloudwatchLogs(config) => config.is_live(),
+            // It knows nothing that is older than event times are believed.
+            Self::EventHistory(_) => true,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod carried;
 pub mod cloudwatch_logs;
+pub mod event_history;
 pub mod figures;
 pub mod files;
 pub mod firehose;
@@ -277,6 +278,8 @@ pub enum AnySource {
     Firehose(Box<firehose::Firehose>),
     /// `cloudwatch_logs`
     CloudwatchLogs(Box<cloudwatch_logs::CloudwatchLogs>),
+    /// `event_history`
+    EventHistory(Box<event_history::EventHistory>),
     /// Any of them that several pipelines name and that can be read only once.
     Shared(shared::Branch),
 }
@@ -303,6 +306,10 @@ impl AnySource {
                 let built = cloudwatch_logs::CloudwatchLogs::build(config, build);
                 built.map(Box::new).map(AnySource::CloudwatchLogs)
             }
+            SourceConfig::EventHistory(config) => {
+                let built = event_history::EventHistory::build(config, build);
+                built.map(Box::new).map(AnySource::EventHistory)
+            }
         }
     }
 }
@@ -316,6 +323,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.next(most).await,
             AnySource::Firehose(firehose) => firehose.next(most).await,
             AnySource::CloudwatchLogs(logs) => logs.next(most).await,
+            AnySource::EventHistory(history) => history.next(most).await,
             AnySource::Shared(branch) => branch.next(most).await,
         }
     }
@@ -328,6 +336,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.settle(settled).await,
             AnySource::Firehose(firehose) => firehose.settle(settled).await,
             AnySource::CloudwatchLogs(logs) => logs.settle(settled).await,
+            AnySource::EventHistory(history) => history.settle(settled).await,
             AnySource::Shared(branch) => branch.settle(settled).await,
         }
     }
@@ -340,6 +349,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.settle_part(parts).await,
             AnySource::Firehose(firehose) => firehose.settle_part(parts).await,
             AnySource::CloudwatchLogs(logs) => logs.settle_part(parts).await,
+            AnySource::EventHistory(history) => history.settle_part(parts).await,
             AnySource::Shared(branch) => branch.settle_part(parts).await,
         }
     }
@@ -352,6 +362,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.extend(id, by).await,
             AnySource::Firehose(firehose) => firehose.extend(id, by).await,
             AnySource::CloudwatchLogs(logs) => logs.extend(id, by).await,
+            AnySource::EventHistory(history) => history.extend(id, by).await,
             AnySource::Shared(branch) => branch.extend(id, by).await,
         }
     }
@@ -364,6 +375,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.stopping(),
             AnySource::Firehose(firehose) => firehose.stopping(),
             AnySource::CloudwatchLogs(logs) => logs.stopping(),
+            AnySource::EventHistory(history) => history.stopping(),
             AnySource::Shared(branch) => branch.stopping(),
         }
     }
@@ -376,6 +388,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.close().await,
             AnySource::Firehose(firehose) => firehose.close().await,
             AnySource::CloudwatchLogs(logs) => logs.close().await,
+            AnySource::EventHistory(history) => history.close().await,
             AnySource::Shared(branch) => branch.close().await,
         }
     }
@@ -388,6 +401,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.trouble(),
             AnySource::Firehose(firehose) => firehose.trouble(),
             AnySource::CloudwatchLogs(logs) => logs.trouble(),
+            AnySource::EventHistory(history) => history.trouble(),
             AnySource::Shared(branch) => branch.trouble(),
         }
     }
@@ -400,6 +414,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.figures(),
             AnySource::Firehose(firehose) => firehose.figures(),
             AnySource::CloudwatchLogs(logs) => logs.figures(),
+            AnySource::EventHistory(history) => history.figures(),
             AnySource::Shared(branch) => branch.figures(),
         }
     }
@@ -412,6 +427,7 @@ impl Source for AnySource {
             AnySource::Sqs(sqs) => sqs.unsettled(),
             AnySource::Firehose(firehose) => firehose.unsettled(),
             AnySource::CloudwatchLogs(logs) => logs.unsettled(),
+            AnySource::EventHistory(history) => history.unsettled(),
             AnySource::Shared(branch) => branch.unsettled(),
         }
     }
@@ -427,6 +443,7 @@ impl SourceConfig {
             SourceConfig::Sqs(config) => &config.limits,
             SourceConfig::Firehose(config) => &config.limits,
             SourceConfig::CloudwatchLogs(config) => &config.limits,
+            SourceConfig::EventHistory(config) => &config.limits,
         }
     }
 

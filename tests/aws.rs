@@ -6,6 +6,9 @@
 #![allow(clippy::disallowed_methods, reason = "the servers' clock is the real one")]
 
 #[allow(dead_code, reason = "shared with the tests of the sources")]
+#[path = "support/fake_history.rs"]
+mod fake_history;
+#[allow(dead_code, reason = "shared with the tests of the sources")]
 #[path = "support/fake_json.rs"]
 mod fake_json;
 #[allow(dead_code, reason = "shared with the tests of the source")]
@@ -46,6 +49,8 @@ mod kinesis;
 mod leases;
 #[path = "aws/local.rs"]
 mod local;
+#[path = "aws/history.rs"]
+mod history;
 #[path = "aws/logs.rs"]
 mod logs;
 #[path = "aws/owners.rs"]

@@ -1,4 +1,4 @@
-//! Crashes: the program is killed at moments that chance picks (`crash/rounds.rs`; `crash/buckets.rs` for buckets and queues, `crash/logs.rs` for log groups) and ended at each place that matters
+//! Crashes: the program is killed at moments that chance picks (`crash/rounds.rs`; `crash/buckets.rs` for buckets and queues, `crash/pulled.rs` for log groups and the event history) and ended at each place that matters
 //! (`crash/points.rs`, with the feature `failpoints`), while whole, late, duplicate and damaged files arrive. What went in
 //! and what came out is kept by `crash/oracle.rs`.
 //!
@@ -13,6 +13,9 @@
 #[allow(dead_code, reason = "other tests need more of it")]
 mod here;
 
+#[path = "support/fake_history.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod fake_history;
 #[path = "support/fake_json.rs"]
 #[allow(dead_code, reason = "other tests need more of it")]
 mod fake_json;
@@ -38,13 +41,13 @@ mod moto;
 mod arrivals;
 #[path = "crash/buckets.rs"]
 mod buckets;
-#[path = "crash/logs.rs"]
-mod logs;
 #[path = "crash/oracle.rs"]
 mod oracle;
 #[cfg(feature = "failpoints")]
 #[path = "crash/points.rs"]
 mod points;
+#[path = "crash/pulled.rs"]
+mod pulled;
 #[path = "crash/rounds.rs"]
 mod rounds;
 #[path = "crash/streams.rs"]

@@ -173,7 +173,12 @@ pub(super) fn start(resolved: &Resolved, options: &Options) -> anyhow::Result<En
 /// Whether progress disturbs nobody: not where records are printed to the same terminal, nor in the log of a service.
 fn bar_is_welcome(resolved: &Resolved, once: bool, around: &Surroundings) -> bool {
     let prints = resolved.sinks.iter().any(|sink| matches!(sink.config, SinkConfig::Stdout(_)));
-    let ends = |source: &SourceConfig| matches!(source, SourceConfig::S3(s3) if s3.until.is_some());
+    let ends = |source: &SourceConfig| match source {
+        SourceConfig::S3(s3) => s3.until.is_some(),
+        SourceConfig::CloudwatchLogs(logs) => logs.until.is_some(),
+        SourceConfig::EventHistory(history) => history.until.is_some(),
+        _ => false,
+    };
     let ends = once || resolved.sources.iter().any(|source| ends(&source.config));
     if around.console.is_terminal() { !(prints && io::stdout().is_terminal()) } else { ends }
 }

@@ -181,6 +181,7 @@ fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
             Some(SourceConfig::Sqs(config)) => aws::check_queue(config, problems),
             Some(SourceConfig::Firehose(config)) => endpoint::check_firehose(config, problems),
             Some(SourceConfig::CloudwatchLogs(config)) => pulled::check_group(config, problems),
+            Some(SourceConfig::EventHistory(config)) => pulled::check_history(config, problems),
             _ => {}
         }
     }

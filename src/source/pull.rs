@@ -6,6 +6,10 @@
 //! (`pull/ledger.rs`). One task for each lane asks (`pull/read.rs`); what a page brings is packed into a few deliveries
 //! (`pull/pack.rs`), whose bytes stay here until they are settled: an API like these is not asked twice for one failure.
 
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with tests/aws.rs")]
+#[path = "../../tests/support/fake_json.rs"]
+pub(in crate::source) mod fake_json;
 mod lane;
 mod ledger;
 mod pack;

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use crate::cli::text::count;
 use crate::clock::Timestamp;
-use crate::source::cloudwatch_logs;
 use crate::source::pull::Cursor;
+use crate::source::{cloudwatch_logs, event_history};
 use crate::state::{StateError, Store};
 use crate::telemetry::escaped;
 
 /// The first parts of the names of their spaces.
-const SPACES: [&str; 1] = [cloudwatch_logs::SPACES];
+const SPACES: [&str; 2] = [cloudwatch_logs::SPACES, event_history::SPACES];
 
 /// A source, or one range of time of it: pipeline, source, range or nothing.
 type Whose = (String, String, String);
@@ -124,6 +124,9 @@ mod tests {
                 put("cloudwatch_logs/main/group/seen", &[0; 17], b""),
                 put("cloudwatch_logs/main/group/seen", &[1; 17], b""),
                 put("cloudwatch_logs/main/group/1h..2024-02-29", b"", cursor),
+                put("event_history/main/account", b"eu-west-1", br#"{"floor":0,"done":1709200000000}"#),
+                put("event_history/main/account", b"us-east-1", br#"{"floor":0,"done":1709207700000}"#),
+                put("event_history/main/account/seen", &[&b"us-east-1"[..], &[0; 17]].concat(), b""),
                 put("files/main/trail", b"x", b"{}"),
             ])
             .unwrap();
@@ -132,6 +135,8 @@ mod tests {
             table(&lanes, now),
             snapbox::str![[r#"
 pipeline         source           settled until          before remembered  of
+main             account          2024-02-29T09:46:40Z      2 h          0  eu-west-1
+main             account          2024-02-29T11:55:00Z    5 min          1  us-east-1
 main             group            2024-02-29T11:55:00Z    5 min          2  CloudTrail/logs
 main             group            2024-02-29T11:55:00Z    5 min          0  CloudTrail/logs  1h..2024-02-29
 
@@ -141,7 +146,8 @@ main             group            2024-02-29T11:55:00Z    5 min          0  Clou
             lines(lanes.values().next().unwrap(), now),
             snapbox::str![[r#"
 settled until          before remembered  of
-2024-02-29T11:55:00Z    5 min          2  CloudTrail/logs
+2024-02-29T09:46:40Z      2 h          0  eu-west-1
+2024-02-29T11:55:00Z    5 min          1  us-east-1
 
 "#]]
         );

@@ -4,7 +4,7 @@ use super::aws::check_aws;
 use crate::config::at::At;
 use crate::config::problem::Problem;
 use crate::config::{Duration, Since};
-use crate::source::cloudwatch_logs;
+use crate::source::{cloudwatch_logs, event_history};
 
 /// Log streams that may be named.
 const MOST_STREAMS: usize = 100;
@@ -43,6 +43,68 @@ pub(super) fn check_group(config: &cloudwatch_logs::Config, problems: &mut Vec<P
     check_pace("overlap", &config.overlap, 0, problems);
     check_range(&config.since, config.until.as_ref(), problems);
     check_aws(&config.aws, problems);
+}
+
+/// Checks an event history.
+pub(super) fn check_history(config: &event_history::Config, problems: &mut Vec<Problem>) {
+    for (number, region) in config.regions.iter().enumerate() {
+        if !is_region(region.value()) {
+            let message = format!("there can be no region `{}`", region.value());
+            problems.push(Problem::error(region.span(), message, "write it as in eu-west-1"));
+        }
+        if let Some(first) = config.regions.iter().take(number).find(|first| first.value() == region.value())
+        {
+            let message = format!("region `{}` stands there twice", region.value());
+            problems
+                .push(Problem::error(region.span(), message, "leave it out").and(first.span(), "named here"));
+        }
+    }
+    if let Some(lookup) = &config.lookup {
+        let given = lookup.given();
+        match given[..] {
+            [] => {
+                let message = "`lookup` names no attribute: all events are read";
+                let label = "name one, as in { EventName = \"ConsoleLogin\" }";
+                problems.push(Problem::warning(lookup.span(), message, label));
+            }
+            [(_, value)] if value.value().is_empty() || value.value().len() > 2000 => {
+                let message = "the value of `lookup` is empty or over 2,000 bytes";
+                problems.push(Problem::error(value.span(), message, "write what to look up"));
+            }
+            [_] => {}
+            [(_, first), (_, second), ..] => {
+                let message = "`lookup` names several attributes";
+                let label = "LookupEvents takes one: leave this to a `filter`";
+                problems.push(Problem::error(second.span(), message, label).and(first.span(), "the first"));
+            }
+        }
+    }
+    let at = &config.requests_per_second;
+    if at.get() > event_history::REQUESTS {
+        let message = "LookupEvents answers 2 requests a second in a region";
+        problems.push(Problem::warning(at.span(), message, "the others are refused and asked again"));
+    }
+    check_pace("every", &config.every, 1, problems);
+    check_pace("delay", &config.delay, 0, problems);
+    check_pace("overlap", &config.overlap, 0, problems);
+    check_range(&config.since, config.until.as_ref(), problems);
+    if let Since::Ago(age) = *config.since.value()
+        && age.get().as_secs() > 90 * 86_400
+    {
+        let message = "the event history goes back 90 days";
+        problems.push(Problem::warning(
+            config.since.span(),
+            message,
+            "older events are in a trail's bucket only",
+        ));
+    }
+    check_aws(&config.aws, problems);
+}
+
+/// New ones come, so the names are not known; how they look is.
+fn is_region(text: &str) -> bool {
+    let may_be = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    text.contains('-') && text.bytes().all(may_be)
 }
 
 /// Checks a duration that may be from `least` seconds to a day.

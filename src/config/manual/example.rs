@@ -5,13 +5,14 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 16] = [
+pub(super) const SHOWN: [(&str, &str, &str); 17] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
     ("sources", "news", "sqs"),
     ("sources", "stream", "kinesis"),
     ("sources", "endpoint", "firehose"),
     ("sources", "group", "cloudwatch_logs"),
+    ("sources", "history", "event_history"),
     ("transforms", "once", "dedupe"),
     ("transforms", "accounts", "account_tags"),
     ("transforms", "environment", "environment"),
@@ -25,7 +26,7 @@ pub(super) const SHOWN: [(&str, &str, &str); 16] = [
 ];
 
 /// Components that stand there as comments: the example runs as it is.
-const ASIDE: [&str; 5] = ["bucket", "news", "stream", "endpoint", "group"];
+const ASIDE: [&str; 6] = ["bucket", "news", "stream", "endpoint", "group", "history"];
 
 /// Settings that the example states, as TOML.
 const STATED: [(&str, &str); 14] = [
@@ -46,7 +47,7 @@ const STATED: [(&str, &str); 14] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 62] = [
+const POSSIBLE: [(&str, &str); 78] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -79,6 +80,22 @@ const POSSIBLE: [(&str, &str); 62] = [
     ("sources.endpoint.source_arns", r#"["arn:aws:firehose:eu-west-1:123456789012:deliverystream/trail"]"#),
     ("sources.endpoint.tls.certificate", r#""/etc/trailship/tls.crt""#),
     ("sources.endpoint.tls.key", r#""/etc/trailship/tls.key""#),
+    ("sources.history.regions", r#"["us-east-1", "eu-west-1"]"#),
+    ("sources.history.since", r#""90 d""#),
+    ("sources.history.until", r#""2026-01-31""#),
+    ("sources.history.lookup.AccessKeyId", r#""AKIAIOSFODNN7EXAMPLE""#),
+    ("sources.history.lookup.EventId", r#""8d9a2d2c-1b1e-4b0e-9b57-0a3d6a1a3a0b""#),
+    ("sources.history.lookup.EventName", r#""ConsoleLogin""#),
+    ("sources.history.lookup.EventSource", r#""iam.amazonaws.com""#),
+    ("sources.history.lookup.ReadOnly", r#""false""#),
+    ("sources.history.lookup.ResourceName", r#""acme-org-trail""#),
+    ("sources.history.lookup.ResourceType", r#""AWS::S3::Bucket""#),
+    ("sources.history.lookup.Username", r#""alice""#),
+    ("sources.history.aws.region", r#""eu-west-1""#),
+    ("sources.history.aws.profile", r#""audit""#),
+    ("sources.history.aws.role_arn", r#""arn:aws:iam::123456789012:role/trailship""#),
+    ("sources.history.aws.external_id", r#""acme""#),
+    ("sources.history.aws.endpoint", r#""https://vpce-0123.cloudtrail.eu-west-1.vpce.amazonaws.com""#),
     ("sources.group.streams", r#"["123456789012_CloudTrail_eu-west-1"]"#),
     ("sources.group.stream_prefix", r#""123456789012_CloudTrail_""#),
     ("sources.group.since", r#""1h""#),

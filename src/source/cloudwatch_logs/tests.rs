@@ -1,9 +1,6 @@
 //! The source against a fake of CloudWatch Logs: late events, empty pages, quotas, restarts.
 
 #[allow(dead_code, reason = "shared with tests/aws.rs")]
-#[path = "../../../tests/support/fake_json.rs"]
-mod fake_json;
-#[allow(dead_code, reason = "shared with tests/aws.rs")]
 #[path = "../../../tests/support/fake_logs.rs"]
 mod fake_logs;
 
@@ -13,7 +10,6 @@ use std::sync::Mutex;
 use aws_sdk_cloudwatchlogs::config::retry::RetryConfig;
 use aws_sdk_cloudwatchlogs::config::{BehaviorVersion, Credentials, Region};
 
-use self::fake_json::Answer;
 use self::fake_logs::{FakeLogs, GROUP, Row, Ways, record};
 use super::*;
 use crate::ack::{Note, Verdict};
@@ -23,6 +19,7 @@ use crate::pipeline::outcomes::DeliveryKey;
 use crate::pipeline::room::Room;
 use crate::source::Body;
 use crate::source::piped::Pipe;
+use crate::source::pull::fake_json::{self, Answer};
 use crate::state::Store;
 
 /// A source that asks a fake.
@@ -116,10 +113,10 @@ fn ids(lent: &Delivery) -> Vec<String> {
 /// Takes and settles what the source lends; how often each event came.
 async fn ship(source: &Fed, shipped: &Mutex<BTreeMap<String, u64>>) -> Result<(), SourceError> {
     while let Some(lent) = source.next(100).await? {
+        source.settle(lent.iter().map(|lent| ended(lent, Verdict::Delivered)).collect()).await?;
         for id in lent.iter().flat_map(ids) {
             *shipped.lock().unwrap().entry(id).or_default() += 1;
         }
-        source.settle(lent.iter().map(|lent| ended(lent, Verdict::Delivered)).collect()).await?;
     }
     Ok(())
 }
