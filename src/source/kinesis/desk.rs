@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::keep::Keep;
-use super::mark::{Checkpoint, Marks, Place, Slot};
+use super::mark::{Checkpoint, Marks, Place, Slot, Span};
 use crate::ack::{DeliveryId, Note, Settled, Verdict};
 use crate::clock::{Clock, Timestamp};
 use crate::source::figures::{Figures, ShardLag};
@@ -34,34 +34,6 @@ pub(super) struct Piece {
     pub(super) slot: Slot,
     pub(super) span: Span,
     pub(super) bytes: Bytes,
-}
-
-/// Which records a piece is of, so that it can be read again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    /// The first record, and the part of it.
-    pub(super) first: (Arc<str>, Option<u32>),
-    /// The last.
-    pub(super) last: (Arc<str>, Option<u32>),
-    /// When the first came, milliseconds since 1970.
-    pub(super) came: i64,
-    /// How often it failed for a reason of its own.
-    pub(super) failures: u32,
-}
-
-impl Span {
-    /// Where it is in a shard: `SEQUENCE#SUB..SEQUENCE#SUB`, as much of it as is needed.
-    pub(super) fn shown(&self) -> String {
-        let one = |(sequence, sub): &(Arc<str>, Option<u32>)| match sub {
-            None => sequence.to_string(),
-            Some(sub) => format!("{sequence}#{sub}"),
-        };
-        if self.first == self.last {
-            one(&self.first)
-        } else {
-            format!("{}..{}", one(&self.first), one(&self.last))
-        }
-    }
 }
 
 /// A piece that is to be read and lent again.
@@ -230,10 +202,10 @@ impl Desk {
     }
 
     /// Notes a piece that was cut; `None`: the shard is ours no more.
-    pub(super) fn cut(&self, shard: &str, holding: u64, to: Place, came: i64) -> Option<Slot> {
+    pub(super) fn cut(&self, shard: &str, holding: u64, to: Place, span: Span) -> Option<Slot> {
         let mut state = self.state();
         let held = state.held.get_mut(shard).filter(|held| held.number == holding)?;
-        Some(held.marks.push(to, came))
+        Some(held.marks.push(to, span))
     }
 
     /// A piece that is read again has become so many.
@@ -481,7 +453,12 @@ impl Held {
     }
 
     fn settle(&mut self, slot: Slot) {
-        if let Some(place) = self.marks.settle(slot) {
+        let reached = self.marks.settle(slot);
+        // Others that have a lease go on from its place alone.
+        if self.valid.is_none() {
+            self.checkpoint.beyond = self.marks.beyond();
+        }
+        if let Some(place) = reached {
             self.checkpoint.reach(&place);
             if self.marks.is_empty() {
                 self.wake.notify_one();
@@ -525,13 +502,13 @@ mod tests {
         let desk = Desk::new("stream", &Clock::System, Keep::Leases(OnceLock::new()));
         let shard: Arc<str> = "s".into();
         let (number, _) = desk.hold(&shard, &Checkpoint::default(), Some(Instant::now() + MINUTE));
-        let slot = desk.cut("s", number, place(), 5).unwrap();
+        let slot = desk.cut("s", number, place(), piece(number, 0).span).unwrap();
         assert!(desk.is_held("s", number) && desk.lend(new_id(), &piece(number, slot)));
         tokio::time::advance(MINUTE).await;
         assert!(!desk.is_held("s", number) && !desk.lend(new_id(), &piece(number, slot)));
         // Somebody else had it, and it is ours again: what was read before is not what is lent now.
         desk.lose("s");
-        assert_eq!(desk.cut("s", number, place(), 5), None);
+        assert_eq!(desk.cut("s", number, place(), piece(number, 0).span), None);
         let (again, _) = desk.hold(&shard, &Checkpoint::default(), Some(Instant::now() + MINUTE));
         assert!(!desk.lend(new_id(), &piece(number, slot)) && desk.is_held("s", again));
     }
@@ -548,12 +525,12 @@ mod tests {
             books: crate::pipeline::books::Books::default(),
         };
         let (number, _) = desk.hold(&shard, &Checkpoint::default(), None);
-        let slot = desk.cut("s", number, place(), 5).unwrap();
+        let slot = desk.cut("s", number, place(), piece(number, 0).span).unwrap();
         let id = new_id();
         assert!(desk.lend(id, &piece(number, slot)));
         desk.lose("s");
         let (number, _) = desk.hold(&shard, &Checkpoint::default(), None);
-        desk.cut("s", number, place(), 5).unwrap();
+        desk.cut("s", number, place(), piece(number, 0).span).unwrap();
         desk.settle(vec![end(id, Verdict::Delivered)]).await.unwrap();
         assert!(!desk.is_settled("s", number), "the new holding's first piece has the same number");
         // One that failed is read again, soon.

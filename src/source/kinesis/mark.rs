@@ -34,7 +34,13 @@ pub struct Checkpoint {
     /// The shard is closed, and everything in it is settled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) ended: bool,
+    /// Pieces behind that place that are settled, too, the oldest of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) beyond: Vec<String>,
 }
+
+/// Pieces that are remembered as settled before those in front of them are, at most.
+const MOST_BEYOND: usize = 64;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(number: &i64) -> bool {
@@ -92,6 +98,34 @@ impl Checkpoint {
     }
 }
 
+/// Which records a piece is of, so that it can be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    /// The first record, and the part of it.
+    pub(super) first: (Arc<str>, Option<u32>),
+    /// The last.
+    pub(super) last: (Arc<str>, Option<u32>),
+    /// When the first came, milliseconds since 1970.
+    pub(super) came: i64,
+    /// How often it failed for a reason of its own.
+    pub(super) failures: u32,
+}
+
+impl Span {
+    /// Where it is in a shard: `SEQUENCE#SUB..SEQUENCE#SUB`, as much of it as is needed.
+    pub(super) fn shown(&self) -> String {
+        let one = |(sequence, sub): &(Arc<str>, Option<u32>)| match sub {
+            None => sequence.to_string(),
+            Some(sub) => format!("{sequence}#{sub}"),
+        };
+        if self.first == self.last {
+            one(&self.first)
+        } else {
+            format!("{}..{}", one(&self.first), one(&self.last))
+        }
+    }
+}
+
 /// A piece's number in its shard.
 pub(super) type Slot = u64;
 
@@ -106,16 +140,16 @@ pub(super) struct Marks {
 #[derive(Debug)]
 struct Way {
     to: Place,
-    /// When its first record came, milliseconds since 1970.
-    came: i64,
+    /// Which records it is of.
+    span: Span,
     /// Deliveries of it that are not settled.
     open: u32,
 }
 
 impl Marks {
-    /// A piece that ends at a place and whose first record came at a time; pieces come in the order of the shard.
-    pub(super) fn push(&mut self, to: Place, came: i64) -> Slot {
-        self.slots.push_back(Way { to, came, open: 1 });
+    /// A piece that ends at a place; pieces come in the order of the shard.
+    pub(super) fn push(&mut self, to: Place, span: Span) -> Slot {
+        self.slots.push_back(Way { to, span, open: 1 });
         self.first + self.slots.len() as u64 - 1
     }
 
@@ -141,6 +175,12 @@ impl Marks {
         }
     }
 
+    /// Pieces that are settled, and others in front of them are not.
+    pub(super) fn beyond(&self) -> Vec<String> {
+        let settled = self.slots.iter().filter(|way| way.open == 0);
+        settled.take(MOST_BEYOND).map(|way| way.span.shown()).collect()
+    }
+
     /// Whether everything is settled.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
@@ -148,7 +188,7 @@ impl Marks {
 
     /// When the oldest came that is not settled, milliseconds since 1970.
     pub(super) fn oldest(&self) -> Option<i64> {
-        self.slots.front().map(|way| way.came)
+        self.slots.front().map(|way| way.span.came)
     }
 }
 
@@ -157,6 +197,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn span(came: i64) -> Span {
+        let at: (Arc<str>, Option<u32>) = (came.to_string().into(), None);
+        Span { first: at.clone(), last: at, came, failures: 0 }
+    }
 
     fn place(number: u64) -> Place {
         Place { sequence: number.to_string().into(), sub: None, arrival: i64::try_from(number).unwrap() }
@@ -168,7 +213,7 @@ mod tests {
         #[test]
         fn nothing_is_told_past_a_piece_that_is_not_settled(order in Just((0..60_u64).collect::<Vec<_>>()).prop_shuffle()) {
             let mut marks = Marks::default();
-            let slots: Vec<Slot> = (0..60).map(|number| marks.push(place(number), 0)).collect();
+            let slots: Vec<Slot> = (0..60).map(|number| marks.push(place(number), span(0))).collect();
             let (mut settled, mut told) = (vec![false; 60], None);
             for number in order {
                 let reached = marks.settle(slots[usize::try_from(number).unwrap()]);
@@ -187,10 +232,10 @@ mod tests {
     #[test]
     fn a_piece_that_became_several_is_settled_after_the_last_and_strangers_do_nothing() {
         let mut marks = Marks::default();
-        let (one, two) = (marks.push(place(1), 7), marks.push(place(2), 8));
+        let (one, two) = (marks.push(place(1), span(7)), marks.push(place(2), span(8)));
         marks.parts(one, 3);
         assert_eq!((marks.settle(two), marks.settle(one), marks.settle(one)), (None, None, None));
-        assert_eq!(marks.oldest(), Some(7));
+        assert_eq!((marks.oldest(), marks.beyond()), (Some(7), vec!["8".to_owned()]));
         assert_eq!(marks.settle(one), Some(place(2)));
         assert_eq!((marks.settle(one), marks.settle(99), marks.oldest()), (None, None, None));
     }

@@ -1,5 +1,6 @@
 //! Reads one shard, from a checkpoint on, to its end or until nobody wants it any more.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::cut::{self, At, Cut};
-use super::desk::{Again, Desk, Piece, Span, Which};
-use super::mark::{Checkpoint, Place};
+use super::desk::{Again, Desk, Piece, Which};
+use super::mark::{Checkpoint, Place, Span};
 use super::pace::Pace;
 use super::stream::{MOST_RECORDS, Spot, Stream, Trouble};
 use crate::clock::Timestamp;
@@ -71,6 +72,8 @@ pub(super) struct Reader {
     oldest: bool,
     /// Up to when nothing was missed, milliseconds since 1970.
     safe: Option<i64>,
+    /// Pieces that the run before had settled before those in front of them.
+    beyond: HashSet<String>,
     /// Bytes expected of the next answer, and of a record in it.
     expected: usize,
     record: usize,
@@ -94,6 +97,7 @@ impl Reader {
             expects: None,
             oldest: false,
             safe: from.safe(),
+            beyond: from.beyond.iter().cloned().collect(),
             expected: FIRST,
             record: RECORD,
         }
@@ -329,8 +333,9 @@ impl Reader {
                 (Some(again), _) => desk.pass(&self.shard, self.holding, again.slot),
                 (None, Some(last)) => {
                     let last = cut::place(last);
-                    let came = last.arrival;
-                    let slot = desk.cut(&self.shard, self.holding, last, came).ok_or(Over)?;
+                    let at = (last.sequence.clone(), None);
+                    let span = Span { first: at.clone(), last: at, came: last.arrival, failures: 0 };
+                    let slot = desk.cut(&self.shard, self.holding, last, span).ok_or(Over)?;
                     desk.pass(&self.shard, self.holding, slot);
                 }
                 (None, None) => {}
@@ -346,8 +351,12 @@ impl Reader {
             let span = span(cut, &records, again.map_or(0, |again| again.span.failures));
             let slot = match again {
                 Some(again) => again.slot,
-                None => desk.cut(&self.shard, self.holding, to, span.came).ok_or(Over)?,
+                None => desk.cut(&self.shard, self.holding, to, span.clone()).ok_or(Over)?,
             };
+            if again.is_none() && self.beyond.contains(&span.shown()) {
+                desk.pass(&self.shard, self.holding, slot);
+                continue;
+            }
             let bytes = all.slice(cut.bytes.clone());
             self.send(slot, span, bytes).await?;
         }

@@ -368,6 +368,7 @@ fn row(item: &Item, prefix: &str) -> Option<Row> {
         arrival: read_number(item, "arrival").unwrap_or(0),
         tip: read_number(item, "tip").unwrap_or(0),
         ended: item.get("ended").and_then(|ended| ended.as_bool().ok()).copied().unwrap_or(false),
+        beyond: Vec::new(),
     };
     Some(Row { lease: Lease { shard, owner: text("owner"), counter }, checkpoint })
 }
