@@ -24,10 +24,11 @@ mod seeds;
 type Target = fn(&[u8]);
 
 /// Names of the targets and their functions.
-const TARGETS: [(&str, Target); 7] = [
+const TARGETS: [(&str, Target); 8] = [
     ("config", trailship::config::fuzz::config),
     ("decode", trailship::decode::fuzz::decode),
     ("flatten", trailship::encode::fuzz::flatten),
+    ("kinesis", trailship::source::kinesis::fuzz::kinesis),
     ("pattern", trailship::pattern::fuzz::pattern),
     ("record", trailship::record::fuzz::record),
     ("rejects", trailship::pipeline::rejects::fuzz::rejects),
@@ -173,4 +174,4 @@ macro_rules! tests {
     };
 }
 
-tests!(config, decode, flatten, pattern, record, rejects, template);
+tests!(config, decode, flatten, kinesis, pattern, record, rejects, template);

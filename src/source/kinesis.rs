@@ -15,6 +15,8 @@ mod balance;
 mod begin;
 mod cut;
 mod desk;
+#[doc(hidden)]
+pub mod fuzz;
 mod keep;
 mod kpl;
 mod mark;

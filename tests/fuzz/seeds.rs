@@ -45,6 +45,10 @@ fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let lines = "{\n  \"a\" : { \"b\" : [ 1 , 2 ] } ,\r\n \"requestParameters\": {\"x\": \"y\"}\n}";
     let flat = |settings: [u8; 4]| separated(&settings, &[one, awkward, lines, &records[1]]);
     vec![
+        // The message of an aggregated record: a key, and three records, the last of them base64.
+        ("kinesis", "parts", [&b"\x0a\x01k"[..], b"\x1a\x06\x08\0\x1a\x02{}", b"\x1a\x07\x08\0\x1a\x03\x1f\x8b\x08", b"\x1a\x08\x08\0\x1a\x04e30="].concat()),
+        ("kinesis", "base64", b"ZXlKbGRtVnVkRWxFSWpvaU1TSjk=".to_vec()),
+        ("kinesis", "lines", records[..2].join("\n").into_bytes()),
         ("decode", "log_file", decode([0, 9, 3], &log)),
         ("decode", "log_file_gzip", decode([1, 8, 5], &log)),
         ("decode", "log_file_two_members", decode([127, 10, 40], &log)),

@@ -11,7 +11,8 @@ use md5::{Digest as _, Md5};
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
+/// What an aggregated record begins with.
+pub(super) const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const CHECKSUM: usize = 16;
 /// The number of the field that holds the records.
 const RECORDS: u32 = 3;
