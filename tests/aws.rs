@@ -17,6 +17,9 @@ mod fake_logs;
 #[allow(dead_code, reason = "shared with the tests of the source")]
 #[path = "support/fake_s3.rs"]
 mod fake_s3;
+#[allow(dead_code, reason = "shared with the tests of the source")]
+#[path = "support/firehose.rs"]
+mod firehose;
 #[allow(dead_code, reason = "shared with the tests of files")]
 #[path = "black_box/here.rs"]
 mod here;
@@ -57,6 +60,8 @@ mod logs;
 mod owners;
 #[path = "aws/queue.rs"]
 mod queue;
+#[path = "aws/roads.rs"]
+mod roads;
 #[path = "aws/scene.rs"]
 mod scene;
 #[path = "aws/shards.rs"]
