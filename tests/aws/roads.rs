@@ -13,7 +13,7 @@ use crate::fake_kinesis::{FakeKinesis, Rules, aggregated};
 use crate::fake_logs::{self, FakeLogs, GROUP};
 use crate::fake_s3::FakeS3;
 use crate::firehose::{Batch, Client};
-use crate::here::{ARCHIVE, Here, gz, id, log_file, unpacked};
+use crate::here::{ARCHIVE, Here, gz, id, log_file, record, unpacked};
 use crate::moto::REGION;
 use crate::scene::{key, reading};
 
@@ -191,4 +191,35 @@ fn every_road_gives_the_same_records_as_s3() {
     let here = reading(&history.endpoint(), source, ARCHIVE);
     here.once().ended(0);
     same("event_history", &expected, &came(&here));
+}
+
+#[test]
+fn two_roads_side_by_side_ship_everything_once() {
+    let runtime = Runtime::new().unwrap();
+    let s3 = runtime.block_on(FakeS3::start(Vec::new(), Duration::ZERO, |_| None));
+    let kinesis = runtime.block_on(FakeKinesis::start(2, Rules::default(), None));
+    let ids: Vec<String> = (0..3000).map(|number| format!("id-{number:04}")).collect();
+    let texts: Vec<String> = ids.iter().map(|id| record(id, "")).collect();
+    // The bucket has all; the stream all but every tenth, in other groups and in another order.
+    for (number, some) in texts.chunks(70).enumerate() {
+        s3.put(&key("AWSLogs/", "111122223333", REGION, 5, &number.to_string()), gz(log_file(some)));
+    }
+    let fast: Vec<&String> =
+        texts.iter().enumerate().filter(|(at, _)| at % 10 > 0).map(|(_, text)| text).collect();
+    for (number, some) in fast.rchunks(110).enumerate() {
+        kinesis.put(number % 2, &message(some), Duration::from_secs(60));
+    }
+    let more = format!(
+        "[sources.fast]\ntype = \"kinesis\"\nstream = \"trail\"\nfrom = \"trim_horizon\"\naws.endpoint = \"{}\"\n\
+         [transforms.once]\ntype = \"dedupe\"\n{ARCHIVE}\n\
+         [pipelines.main]\nsources = [\"trail\", \"fast\"]\ntransforms = [\"once\"]\nsinks = [\"archive\"]\n",
+        kinesis.endpoint()
+    );
+    let here = reading(&s3.endpoint(), "type = \"s3\"\nbucket = \"trail\"", &more);
+    let ran = here.once();
+    ran.ended(0);
+    assert_eq!(here.ids("out"), ids);
+    let books = ran.books();
+    assert_eq!((books.read, books.offered + books.duplicate), (5700, 5700), "{}", ran.said);
+    assert_eq!(books.delivered, 3000, "{}", ran.said);
 }
