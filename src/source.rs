@@ -22,13 +22,12 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::ack::{DeliveryId, Reached, Settled, SettledPart};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::SourceConfig;
 use crate::decode::Limits;
 use crate::pipeline::room::Room;
@@ -140,8 +139,6 @@ pub struct Delivery {
     pub origin: Origin,
     /// Its bytes.
     pub body: Body,
-    /// Given back when this passes.
-    pub deadline: Option<Timestamp>,
     /// How often it was lent before and failed for a reason of its own. At [`MOST_FAILURES`] it goes to rejects.
     pub failures: u32,
     /// Whether an object that ends too early may still be growing: then it is settled `Failed` with
@@ -207,12 +204,6 @@ pub trait Source: Send + Sync {
     /// Cancel: what was not committed is lent again by the next run.
     fn settle_part(&self, parts: Vec<SettledPart>) -> impl Future<Output = Result<(), SourceError>> + Send {
         let _ = parts;
-        async { Ok(()) }
-    }
-
-    /// Keeps a delivery ours for `by` more. Nothing to do where nothing expires.
-    fn extend(&self, id: DeliveryId, by: Duration) -> impl Future<Output = Result<(), SourceError>> + Send {
-        let _ = (id, by);
         async { Ok(()) }
     }
 
@@ -351,19 +342,6 @@ impl Source for AnySource {
             AnySource::CloudwatchLogs(logs) => logs.settle_part(parts).await,
             AnySource::EventHistory(history) => history.settle_part(parts).await,
             AnySource::Shared(branch) => branch.settle_part(parts).await,
-        }
-    }
-
-    async fn extend(&self, id: DeliveryId, by: Duration) -> Result<(), SourceError> {
-        match self {
-            AnySource::Files(files) => files.extend(id, by).await,
-            AnySource::Kinesis(kinesis) => kinesis.extend(id, by).await,
-            AnySource::S3(s3) => s3.extend(id, by).await,
-            AnySource::Sqs(sqs) => sqs.extend(id, by).await,
-            AnySource::Firehose(firehose) => firehose.extend(id, by).await,
-            AnySource::CloudwatchLogs(logs) => logs.extend(id, by).await,
-            AnySource::EventHistory(history) => history.extend(id, by).await,
-            AnySource::Shared(branch) => branch.extend(id, by).await,
         }
     }
 

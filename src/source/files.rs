@@ -301,7 +301,7 @@ impl Files {
             let check = Arc::new(move |file: &File| mark.check(file));
             let body = Body::File { path, size, check };
             let (id, from) = (DeliveryId(id), Some(from));
-            Delivery { id, identity, origin, body, deadline: None, failures: 0, growing, again: None, from }
+            Delivery { id, identity, origin, body, failures: 0, growing, again: None, from }
         };
         ids.into_iter().zip(lent).map(delivery).collect()
     }

@@ -243,7 +243,6 @@ impl Source for Firehose {
             identity: lent.identity,
             origin: Origin { address: lent.address, ..Origin::default() },
             body: Body::Bytes(lent.body),
-            deadline: None,
             failures: lent.failures,
             growing: false,
             again: None,

@@ -256,7 +256,6 @@ impl Kinesis {
                 ..Origin::default()
             },
             body: Body::Bytes(bytes),
-            deadline: None,
             failures: span.failures,
             growing: false,
             again: None,

@@ -416,7 +416,6 @@ impl Shared {
             identity: parcel.identity.clone(),
             origin: Origin { address: parcel.address.clone(), ..Origin::default() },
             body: Body::Bytes(parcel.bytes.clone()),
-            deadline: None,
             failures: parcel.failures,
             growing: false,
             again: None,

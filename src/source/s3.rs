@@ -350,7 +350,6 @@ impl S3 {
             identity,
             origin,
             body: Body::Remote(Arc::new(object)),
-            deadline: None,
             failures,
             growing: false,
             again: None,

@@ -5,7 +5,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex as Turn, Notify};
@@ -62,7 +61,6 @@ fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
 trait Whole: Send + Sync {
     fn next(&self, most: usize) -> BoxFuture<'_, Result<Option<Vec<Delivery>>, SourceError>>;
     fn settle(&self, settled: Vec<Settled>) -> BoxFuture<'_, Result<(), SourceError>>;
-    fn extend(&self, id: DeliveryId, by: Duration) -> BoxFuture<'_, Result<(), SourceError>>;
     fn stopping(&self);
     fn close(&self) -> BoxFuture<'_, ()>;
     fn trouble(&self) -> Option<String>;
@@ -76,9 +74,6 @@ impl<S: Source> Whole for S {
     }
     fn settle(&self, settled: Vec<Settled>) -> BoxFuture<'_, Result<(), SourceError>> {
         Box::pin(Source::settle(self, settled))
-    }
-    fn extend(&self, id: DeliveryId, by: Duration) -> BoxFuture<'_, Result<(), SourceError>> {
-        Box::pin(Source::extend(self, id, by))
     }
     fn stopping(&self) {
         Source::stopping(self);
@@ -179,7 +174,6 @@ fn twin(delivery: &Delivery) -> Option<Delivery> {
         identity: delivery.identity.clone(),
         origin: delivery.origin.clone(),
         body,
-        deadline: delivery.deadline,
         failures: delivery.failures,
         growing: delivery.growing,
         again: delivery.again.clone(),
@@ -248,10 +242,6 @@ impl Source for Branch {
         Ok(())
     }
 
-    async fn extend(&self, id: DeliveryId, by: Duration) -> Result<(), SourceError> {
-        self.hub.source.extend(id, by).await
-    }
-
     fn stopping(&self) {
         self.hub.source.stopping();
     }
@@ -312,7 +302,6 @@ mod tests {
                         identity: number.to_string().into(),
                         origin: Origin { address: number.to_string().into(), ..Origin::default() },
                         body: Body::Bytes("x".into()),
-                        deadline: None,
                         failures: 0,
                         growing: false,
                         again: None,

@@ -182,17 +182,7 @@ impl Sqs {
         };
         let failures = found.failures;
         lock(&self.shared.lent).insert(id, found);
-        Ok(Delivery {
-            id,
-            identity,
-            origin,
-            body,
-            deadline: None,
-            failures,
-            growing: false,
-            again: None,
-            from: None,
-        })
+        Ok(Delivery { id, identity, origin, body, failures, growing: false, again: None, from: None })
     }
 
     async fn bucket(&self, queue: &Queue, name: &str) -> Result<Arc<Bucket>, SourceError> {

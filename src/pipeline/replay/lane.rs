@@ -125,7 +125,6 @@ impl Lane {
                 origin: lent.work.origin.clone(),
                 // The copy is ours alone: nobody changes it.
                 body: Body::File { path: path.clone(), size: *size, check: Arc::new(|_| Ok(())) },
-                deadline: None,
                 failures: 0,
                 growing: false,
                 again: Some(again.clone()),

@@ -76,7 +76,6 @@ impl Lender {
                 identity: object.name.as_str().into(),
                 origin: Origin { address: object.name.as_str().into(), ..Origin::default() },
                 body,
-                deadline: None,
                 failures: 0,
                 growing: false,
                 again: None,

@@ -27,7 +27,6 @@ impl Stdin {
             identity: "".into(),
             origin: Origin { address: "-".into(), ..Origin::default() },
             body: Body::Stream(piped),
-            deadline: None,
             failures: 0,
             growing: false,
             again: None,

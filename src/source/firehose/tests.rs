@@ -291,7 +291,6 @@ async fn it_lends_as_every_source_does() {
                     identity: lent.identity,
                     origin: Origin { address: lent.address, ..Origin::default() },
                     body: Body::Bytes(lent.body),
-                    deadline: None,
                     failures: lent.failures,
                     growing: false,
                     again: None,

@@ -206,7 +206,6 @@ mod tests {
                     identity: object.to_string().into(),
                     origin: Origin { address: object.to_string().into(), ..Origin::default() },
                     body: Body::Bytes(bytes::Bytes::new()),
-                    deadline: None,
                     failures: 0,
                     growing: false,
                     again: None,
