@@ -210,6 +210,11 @@ pub trait Source: Send + Sync {
     /// The program stops, and nothing more will be lent; what is on loan is still settled.
     fn stopping(&self) {}
 
+    /// Its secrets were read again: those of these settings, which are the same otherwise, hold from now on.
+    fn renew(&self, config: &SourceConfig) {
+        let _ = config;
+    }
+
     /// Gives back what is still ours, where others could have it: nothing more will be lent or settled.
     fn close(&self) -> impl Future<Output = ()> + Send {
         async {}
@@ -355,6 +360,14 @@ impl Source for AnySource {
             AnySource::CloudwatchLogs(logs) => logs.stopping(),
             AnySource::EventHistory(history) => history.stopping(),
             AnySource::Shared(branch) => branch.stopping(),
+        }
+    }
+
+    fn renew(&self, config: &SourceConfig) {
+        match self {
+            AnySource::Firehose(firehose) => firehose.renew(config),
+            AnySource::Shared(branch) => branch.renew(config),
+            _ => {}
         }
     }
 

@@ -24,9 +24,10 @@ mod seeds;
 type Target = fn(&[u8]);
 
 /// Names of the targets and their functions.
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("config", trailship::config::fuzz::config),
     ("decode", trailship::decode::fuzz::decode),
+    ("firehose", trailship::source::firehose::fuzz::firehose),
     ("flatten", trailship::encode::fuzz::flatten),
     ("kinesis", trailship::source::kinesis::fuzz::kinesis),
     ("pattern", trailship::pattern::fuzz::pattern),
@@ -174,4 +175,4 @@ macro_rules! tests {
     };
 }
 
-tests!(config, decode, flatten, kinesis, pattern, record, rejects, template);
+tests!(config, decode, firehose, flatten, kinesis, pattern, record, rejects, template);

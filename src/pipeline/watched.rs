@@ -220,6 +220,12 @@ impl Watched {
                 step.transform.renew(component.name.value(), &component.config);
             }
         }
+        for feed in &self.feeds {
+            let configured = again.into_iter().flat_map(|again| &again.sources);
+            configured
+                .filter(|component| **component.name.value() == *feed.name())
+                .for_each(|component| feed.source().renew(&component.config));
+        }
     }
 
     /// How far ranges of time were listed, and how long they are, where there are some.

@@ -42,7 +42,7 @@ use super::figures::Figures;
 use super::files::Limits;
 use super::{Body, Build, BuildError, Delivery, Origin, Source, SourceError, new_id};
 use crate::ack::{DeliveryId, Settled};
-use crate::config::{At, ByteSize, Listen, OneOrMany, Secret};
+use crate::config::{At, ByteSize, Listen, OneOrMany, Secret, SourceConfig};
 
 /// Takes what Amazon Data Firehose delivers to an HTTP endpoint.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -52,8 +52,8 @@ pub struct Config {
     /// Where it listens: an address of this machine and a port. Firehose itself speaks to port 443 only, of a name that is
     /// public. Any path. Required.
     pub listen: At<Listen>,
-    /// The access key that the stream sends. One or a list, so that it can be changed: first here, then in the stream. It has
-    /// to be there unless `listen` is a loopback address.
+    /// The access key that the stream sends. One or a list, so that it can be changed: first here, then in the stream; read
+    /// again at SIGHUP. It has to be there unless `listen` is a loopback address.
     #[serde(default)]
     pub access_key: Option<OneOrMany<At<Secret>>>,
     /// ARNs of the streams that may deliver. Default: all that know the access key.
@@ -105,6 +105,14 @@ impl std::fmt::Display for Config {
             (Some(_), []) => ", for who knows the access key",
             (Some(_), _) => ", for streams of `source_arns` that know the access key",
         })
+    }
+}
+
+impl Config {
+    /// SHA-256 of each access key.
+    fn keys(&self) -> Vec<[u8; 32]> {
+        let keys = self.access_key.iter().flat_map(|keys| keys.iter());
+        keys.map(|key| Sha256::digest(key.reveal().as_bytes()).into()).collect()
     }
 }
 
@@ -193,9 +201,7 @@ impl Firehose {
         let bound = listener.local_addr().map_err(cannot)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         tracing::info!(source = name, address = %bound, "waiting for Firehose at {scheme}://{bound}");
-        let keys = config.access_key.iter().flat_map(|keys| keys.iter());
         let rules = Rules {
-            keys: keys.map(|key| Sha256::digest(key.reveal().as_bytes()).into()).collect(),
             sources: config.source_arns.iter().map(|arn| arn.value().clone()).collect(),
             most: config.max_body.as_usize(),
             answer_within: config.answer_within.get(),
@@ -205,7 +211,7 @@ impl Firehose {
         let (room, clock) = (build.room.clone(), build.clock.clone());
         let count = |number: NonZeroU32| usize::try_from(number.get()).unwrap_or(usize::MAX);
         Ok(Firehose {
-            endpoint: Arc::new(Endpoint::new(name.to_owned(), rules, remember, room, clock)),
+            endpoint: Arc::new(Endpoint::new(name.to_owned(), rules, config.keys(), remember, room, clock)),
             limits: server::Limits {
                 connections: count(config.connections),
                 per_peer: count(config.connections_per_peer),
@@ -258,6 +264,12 @@ impl Source for Firehose {
 
     fn stopping(&self) {
         self.endpoint.stops();
+    }
+
+    fn renew(&self, config: &SourceConfig) {
+        if let SourceConfig::Firehose(config) = config {
+            self.endpoint.renew(config.keys());
+        }
     }
 
     async fn close(&self) {

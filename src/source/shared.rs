@@ -12,6 +12,7 @@ use tokio::sync::{Mutex as Turn, Notify};
 use super::figures::Figures;
 use super::{Body, Delivery, Source, SourceError};
 use crate::ack::{DeliveryId, Settled, SettledPart, Verdict};
+use crate::config::SourceConfig;
 use crate::pipeline::outcomes::DeliveryKey;
 
 /// Deliveries that wait for one of the pipelines, at most; then nobody gets more.
@@ -62,6 +63,7 @@ trait Whole: Send + Sync {
     fn next(&self, most: usize) -> BoxFuture<'_, Result<Option<Vec<Delivery>>, SourceError>>;
     fn settle(&self, settled: Vec<Settled>) -> BoxFuture<'_, Result<(), SourceError>>;
     fn stopping(&self);
+    fn renew(&self, config: &SourceConfig);
     fn close(&self) -> BoxFuture<'_, ()>;
     fn trouble(&self) -> Option<String>;
     fn figures(&self) -> Figures;
@@ -77,6 +79,9 @@ impl<S: Source> Whole for S {
     }
     fn stopping(&self) {
         Source::stopping(self);
+    }
+    fn renew(&self, config: &SourceConfig) {
+        Source::renew(self, config);
     }
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(Source::close(self))
@@ -244,6 +249,10 @@ impl Source for Branch {
 
     fn stopping(&self) {
         self.hub.source.stopping();
+    }
+
+    fn renew(&self, config: &SourceConfig) {
+        self.hub.source.renew(config);
     }
 
     async fn close(&self) {

@@ -63,7 +63,8 @@ fn nothing_is_lost_or_doubled_though_connections_are_killed_and_the_sink_stalls(
     let (from, to) = std::io::pipe().unwrap();
     let (running, address) = start_onto(&here, to);
     let mut client = Client::new(address, ACCESS_KEY);
-    (client.kills, client.scale) = (10, 0.01);
+    // One in a hundred; of few requests more, so that some are.
+    (client.kills, client.scale) = (if requests < 5000 { 40 } else { 10 }, 0.01);
     let mut ids = Vec::new();
     let mut batches = Vec::new();
     for request in 0..requests {
@@ -216,4 +217,25 @@ fn a_stop_finishes_what_it_can_answers_the_rest_503_and_the_next_run_takes_it() 
     }
     running.stop().ended(0);
     assert!(all.iter().all(|(_, ids)| has(&here, ids)));
+}
+
+#[test]
+fn an_access_key_is_changed_without_a_restart() {
+    let source = "type = \"firehose\"\nlisten = \"127.0.0.1:0\"\naccess_key = [{ file = \"old\" }, { file = \"new\" }]";
+    let here = Here::with("").reading(source, PROMPT);
+    here.put("old", "sesam-1");
+    here.put("new", "sesam-2");
+    let (mut running, mut client) = started(&here);
+    let mut status = |key: &str| {
+        client.key = key.to_owned();
+        client.send(&batch(key, 1, 1).0).unwrap().status
+    };
+    assert_eq!([status("sesam-1"), status("sesam-2"), status("sesam-3")], [200, 200, 401]);
+    here.put("old", "sesam-3");
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    running.until("the keys were read again", |said| said.contains("the access keys have changed"));
+    assert_eq!([status("sesam-1"), status("sesam-2"), status("sesam-3")], [401, 200, 200]);
+    let ran = running.stop();
+    ran.ended(0);
+    assert!(!ran.said.contains("sesam"), "{}", ran.said);
 }

@@ -44,11 +44,21 @@ fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         r#"{"a":1,"a":{"b":[],"c":{}},"a.b":[1,[2,{"x":null}],"\u0061\\"],"":-0.5e+3,"\u0061":"é"}"#;
     let lines = "{\n  \"a\" : { \"b\" : [ 1 , 2 ] } ,\r\n \"requestParameters\": {\"x\": \"y\"}\n}";
     let flat = |settings: [u8; 4]| separated(&settings, &[one, awkward, lines, &records[1]]);
+    let coded = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let delivered = |records: &[String]| {
+        let records: Vec<String> = records.iter().map(|data| format!(r#"{{"data":"{data}"}}"#)).collect();
+        format!(r#"{{"requestId":"one","timestamp":1,"records":[{}]}}"#, records.join(",")).into_bytes()
+    };
     vec![
         // The message of an aggregated record: a key, and three records, the last of them base64.
         ("kinesis", "parts", [&b"\x0a\x01k"[..], b"\x1a\x06\x08\0\x1a\x02{}", b"\x1a\x07\x08\0\x1a\x03\x1f\x8b\x08", b"\x1a\x08\x08\0\x1a\x04e30="].concat()),
         ("kinesis", "base64", b"ZXlKbGRtVnVkRWxFSWpvaU1TSjk=".to_vec()),
         ("kinesis", "lines", records[..2].join("\n").into_bytes()),
+        ("firehose", "records", delivered(&records.iter().map(|record| coded(record)).collect::<Vec<_>>())),
+        ("firehose", "pieces", delivered(&[
+            coded("{}"), String::new(), coded(&coded("[1]")), coded(&format!("\"{}\"\n", coded("{\"a\":\"?>/\"}"))),
+            coded("what?"), "H4sIAAAA".to_owned(), coded(" \n"), coded(one)])),
+        ("firehose", "escapes", br#" { "records" : [ { "x" : [1,"\""], "d\u0061ta" : "e30\u003d" }, {"data":"ey8\/fQ=="} ] , "requestI\u0064":"\u006fne" } "#.to_vec()),
         ("decode", "log_file", decode([0, 9, 3], &log)),
         ("decode", "log_file_gzip", decode([1, 8, 5], &log)),
         ("decode", "log_file_two_members", decode([127, 10, 40], &log)),

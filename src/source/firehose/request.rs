@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,8 +41,6 @@ const KEY: &str = "x-amz-firehose-access-key";
 
 /// Whose requests are taken.
 pub(super) struct Rules {
-    /// SHA-256 of each access key. Empty: everybody may send.
-    pub(super) keys: Vec<[u8; 32]>,
     /// Streams that may send. Empty: every one.
     pub(super) sources: Vec<String>,
     /// Bytes of a body, at most, as sent and inflated.
@@ -56,6 +54,8 @@ pub(super) struct Rules {
 pub(super) struct Endpoint {
     name: String,
     rules: Rules,
+    /// SHA-256 of each access key. Empty: everybody may send.
+    keys: RwLock<Vec<[u8; 32]>>,
     pub(super) desk: Desk,
     room: Room,
     clock: Clock,
@@ -89,10 +89,18 @@ struct Read {
 }
 
 impl Endpoint {
-    pub(super) fn new(name: String, rules: Rules, remember: Duration, room: Room, clock: Clock) -> Endpoint {
+    pub(super) fn new(
+        name: String,
+        rules: Rules,
+        keys: Vec<[u8; 32]>,
+        remember: Duration,
+        room: Room,
+        clock: Clock,
+    ) -> Endpoint {
         Endpoint {
             name,
             rules,
+            keys: RwLock::new(keys),
             desk: Desk::new(remember),
             room,
             clock,
@@ -107,6 +115,15 @@ impl Endpoint {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// These access keys hold from now on.
+    pub(super) fn renew(&self, keys: Vec<[u8; 32]>) {
+        let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if *known != keys {
+            *known = keys;
+            tracing::info!(source = self.name, "the access keys have changed");
+        }
     }
 
     /// Takes no more requests; those whose parts are on loan may still end well.
@@ -237,15 +254,8 @@ impl Endpoint {
             return Err(Refusal::method());
         }
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        if !self.rules.keys.is_empty() {
-            let given: [u8; 32] =
-                Sha256::digest(headers.get(KEY).map_or(&b""[..], |key| key.as_bytes())).into();
-            // All of them, whichever it is: how long it takes says nothing.
-            let right =
-                self.rules.keys.iter().fold(subtle::Choice::from(0), |right, key| right | key.ct_eq(&given));
-            if !bool::from(right) {
-                return Err(Refusal::access_key());
-            }
+        if !self.knows(headers.get(KEY).map_or(&b""[..], |key| key.as_bytes())) {
+            return Err(Refusal::access_key());
         }
         let source = text(SOURCE).unwrap_or_default();
         if !self.rules.sources.is_empty() && !self.rules.sources.iter().any(|allowed| allowed == source) {
@@ -263,6 +273,14 @@ impl Endpoint {
             Some(_) => return Err(Refusal::malformed("`content-encoding` is neither gzip nor left out")),
         };
         Ok(Head { id: id.to_owned(), stream: stream_of(source).to_owned(), gzip })
+    }
+
+    /// Whether an access key is one of ours. How long that takes says nothing about them.
+    fn knows(&self, key: &[u8]) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let given: [u8; 32] = Sha256::digest(key).into();
+        let right = keys.iter().fold(subtle::Choice::from(0), |right, key| right | key.ct_eq(&given));
+        keys.is_empty() || bool::from(right)
     }
 
     /// Takes memory, before anything is read.

@@ -25,7 +25,6 @@ const ARN: &str = "arn:aws:firehose:eu-west-1:123456789012:deliverystream/trail"
 
 fn rules() -> Rules {
     Rules {
-        keys: ["one", "two"].map(|key| Sha256::digest(key).into()).to_vec(),
         sources: vec![ARN.to_owned()],
         most: 1 << 20,
         answer_within: Duration::from_secs(170),
@@ -35,7 +34,15 @@ fn rules() -> Rules {
 
 fn endpoint(rules: Rules, memory: usize) -> Arc<Endpoint> {
     let clock = Clock::manual(Timestamp::from_seconds(1_768_435_200));
-    Arc::new(Endpoint::new("stream".to_owned(), rules, Duration::from_secs(3600), Room::apart(memory), clock))
+    let keys = ["one", "two"].map(|key| Sha256::digest(key).into()).to_vec();
+    Arc::new(Endpoint::new(
+        "stream".to_owned(),
+        rules,
+        keys,
+        Duration::from_secs(3600),
+        Room::apart(memory),
+        clock,
+    ))
 }
 
 fn body(id: &str, records: &[&str]) -> String {
