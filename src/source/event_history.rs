@@ -43,6 +43,9 @@ pub(crate) const EVENTS: u32 = 50;
 pub(crate) const REQUESTS: u32 = 2;
 /// How long events are kept.
 const OLDEST: i64 = 90 * 24 * HOUR;
+/// How soon the estimate is tried again, at first; doubles, and then there is none.
+const ESTIMATE_AGAIN: Duration = Duration::from_secs(1);
+const ESTIMATE_LONGEST: Duration = Duration::from_secs(8);
 const HOUR: i64 = 3_600_000;
 
 /// Pulls CloudTrail's event history, for an account that has no trail: management events of the last 90 days.
@@ -282,7 +285,9 @@ impl Region {
             let what = format!("the event history of {}", self.region);
             let is_token = token.is_some() && refusal.said.contains("InvalidNextToken");
             let mut text = refusal.advice(&what, &self.who, "cloudtrail:LookupEvents");
-            if refusal.kind == Kind::Credentials {
+            let is_unknown_here =
+                ["UnrecognizedClient", "InvalidClientTokenId"].iter().any(|code| refusal.said.contains(code));
+            if is_unknown_here {
                 text.push_str("; a region that is not enabled for the account says that, too");
             }
             Refused { kind: refusal.kind, text, is_token }
@@ -321,17 +326,28 @@ impl Ask for Region {
 
     fn begin<'a>(&'a self, range: Range, pace: &'a Pace) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let estimate = match estimate::look(self, range, pace).await {
-                Ok(Some(estimate)) => estimate,
-                Ok(None) => return,
-                Err(refused) => {
-                    tracing::warn!(
-                        source = self.source,
-                        region = self.region,
-                        "{}: no estimate of how far behind it is",
-                        refused.text
-                    );
-                    return;
+            let mut pause = ESTIMATE_AGAIN;
+            let estimate = loop {
+                match estimate::look(self, range, pace).await {
+                    Ok(Some(estimate)) => break estimate,
+                    Ok(None) => return,
+                    Err(refused)
+                        if matches!(refused.kind, Kind::Slow | Kind::Transient)
+                            && pause < ESTIMATE_LONGEST =>
+                    {
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
+                    }
+                    Err(refused) => {
+                        let (source, region) = (&self.source, &self.region);
+                        tracing::warn!(
+                            source,
+                            region,
+                            "{}: no estimate of how far behind it is",
+                            refused.text
+                        );
+                        return;
+                    }
                 }
             };
             let since = Timestamp(range.from.saturating_mul(1_000_000));

@@ -260,3 +260,23 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_ask_in_one_place_share_its_pace() {
+        let began = Instant::now();
+        let one = Pace::of("a place", Duration::from_millis(500));
+        let other = Pace::of("a place", Duration::from_millis(1));
+        let apart = Pace::of("another place", Duration::from_millis(500));
+        for _ in 0..4 {
+            one.turn().await;
+            other.turn().await;
+        }
+        assert_eq!(began.elapsed(), Duration::from_millis(3500));
+        apart.turn().await;
+        assert_eq!((began.elapsed(), apart.asked.load(Ordering::Relaxed)), (Duration::from_millis(3500), 1));
+    }
+}
