@@ -17,7 +17,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Room {
     budget: Budget,
     account: AccountId,
-    /// KiB that may be held ahead of the workers: a quarter of the budget, so that windows find room.
+    /// KiB that may be held ahead of the workers: half of the budget, so that windows find room, and that the default
+    /// holds the largest request there may be at an endpoint.
     ahead: Arc<Semaphore>,
     most_ahead: usize,
     /// Held by whoever waits, so that the oldest gets it first.
@@ -27,7 +28,7 @@ pub struct Room {
 impl Room {
     /// A part of `account`'s share of a budget.
     pub fn new(budget: &Budget, account: AccountId) -> Room {
-        let most_ahead = (budget.total() / 4 / 1024).clamp(1, Semaphore::MAX_PERMITS / 2);
+        let most_ahead = (budget.total() / 2 / 1024).clamp(1, Semaphore::MAX_PERMITS / 2);
         Room {
             budget: budget.clone(),
             account,
@@ -133,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_held_is_counted_until_the_last_slice_is_dropped_and_whoever_waits_gets_it() {
-        let budget = Budget::new(4 << 20, &[Reserve([64 << 10, 0, 0, 0])]).unwrap();
+        let budget = Budget::new(2 << 20, &[Reserve([64 << 10, 0, 0, 0])]).unwrap();
         let room = Room::new(&budget, AccountId(0));
         assert_eq!(room.most(), 1 << 20);
         let mut held = room.try_take(1 << 20).unwrap();

@@ -74,7 +74,7 @@ pub struct Config {
     #[serde(default = "remember")]
     pub remember: At<crate::config::Duration>,
     /// Bytes of a request's body, as sent and decompressed; a larger one is answered 400. Firehose sends 64 MiB at most.
-    /// Memory for it comes out of a quarter of `memory`.
+    /// Memory for it comes out of half of `memory`; of a compressed one both its forms are held.
     #[serde(default = "max_body")]
     pub max_body: At<ByteSize>,
     /// How long a connection may be silent: before a request's headers are complete, and within its body. Time.

@@ -240,7 +240,7 @@ async fn a_pipeline_that_is_stuck_holds_no_more_and_loses_nothing() {
     let lent: usize = held.iter().map(|lent| ids(lent).len()).sum();
     assert!((10_000..=120_000).contains(&lent), "{lent}");
     let bytes: u64 = held.iter().map(|lent| lent.body.size()).sum();
-    assert!(bytes <= 16 << 20, "a quarter of the memory: {bytes}");
+    assert!(bytes <= 16 << 20, "what may be held: {bytes}");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(fake.quota().requests(), requests);
     // What failed is lent again, the same bytes under the same name.

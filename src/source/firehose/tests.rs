@@ -176,8 +176,8 @@ async fn who_may_not_come_in_is_told_before_the_body_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn without_memory_it_is_503_before_the_body_is_read() {
-    let endpoint = endpoint(Rules { most: 64 << 20, ..rules() }, 4 << 20);
-    // A quarter of it may be held.
+    let endpoint = endpoint(Rules { most: 64 << 20, ..rules() }, 2 << 20);
+    // Half of it may be held.
     let hog = tokio::spawn({
         let endpoint = endpoint.clone();
         async move { endpoint.answer(whole("hog", &[&"x".repeat(700 << 10)])).await }

@@ -136,11 +136,11 @@ async fn what_is_read_and_not_taken_is_bounded() {
         fake.put(number % 4, &[packed(number), vec![b'x'; 400_000]].concat(), Duration::ZERO);
     }
     let store = Arc::new(Store::in_memory(&Clock::System).unwrap());
-    let room = Room::apart(64 << 20);
+    let room = Room::apart(32 << 20);
     let source = source(&fake, &store, room.clone(), true);
     let read = || fake.counts().bytes.load(std::sync::atomic::Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // A quarter of the budget ahead of the workers, and what was on its way.
+    // Half of the budget ahead of the workers, and what was on its way.
     assert!(read() <= 40 << 20, "{}", read());
     let mut shipped = 0;
     while let Some(lent) = source.next(10).await.unwrap() {
