@@ -87,7 +87,7 @@ impl Default for Globals {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rejects {
-    /// Bytes of rejects at which the program stops rather than lose one.
+    /// Bytes of rejects, at most. What would need more is not acknowledged, and `/readyz` says so.
     pub max_size: ByteSize,
     /// Age at which rejects are deleted. Time.
     pub max_age: Duration,

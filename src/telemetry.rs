@@ -99,7 +99,8 @@ impl<S: Subscriber> Layer<S> for Log {
         let level = *event.metadata().level();
         let mut line = Line { level: name(level), ..Line::default() };
         event.record(&mut line);
-        if level > Level::WARN {
+        // What is lost is told each time, with where it was.
+        if level > Level::WARN || line.message.starts_with("LOST") {
             return self.write(&line, 1);
         }
         let now = self.inner.clock.now();
@@ -276,6 +277,23 @@ mod tests {
         );
         assert_eq!(of("sink=b").len(), 3);
         assert_eq!(of("always").len(), 7);
+    }
+
+    #[test]
+    fn what_is_lost_is_said_each_time_and_other_places_and_causes_are_told_apart() {
+        let lines = logged(Format::Text, |_| {
+            for shard in ["a", "b"] {
+                for number in 0..20 {
+                    tracing::warn!(shard, number, "LOST: records were trimmed");
+                    tracing::warn!(shard, number, "trying again");
+                    tracing::warn!(source = "s", error = shard, number, "no answer");
+                }
+            }
+        });
+        let count = |wanted: &str| lines.iter().filter(|line| line.contains(wanted)).count();
+        assert_eq!(count("LOST"), 40);
+        // Once, and at the end with how often.
+        assert_eq!((count("trying again"), count("no answer")), (4, 4));
     }
 
     #[test]

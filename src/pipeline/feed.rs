@@ -223,7 +223,7 @@ impl<S: Source + 'static> Feed<S> {
                 }
                 Ok(None) => return Ok(()),
                 Err(SourceError::Retry(message)) => {
-                    tracing::warn!(pipeline = %self.pipeline.name, error = %message, "the source is trying again");
+                    tracing::warn!(pipeline = %self.pipeline.name, source = %self.name, error = %message, "the source is trying again");
                     self.trouble.is(self.pipeline.clock.now(), message);
                     tokio::select! {
                         biased;

@@ -214,7 +214,15 @@ impl Group {
                 is_token,
             }
         })?;
-        let events = output.events.unwrap_or_default().into_iter().map(|event| Event {
+        let Some(events) = output.events else {
+            // Time would be passed over for good.
+            let text = format!(
+                "log group {}: the answer holds no list of events, as if something else had answered",
+                self.name
+            );
+            return Err(Refused { kind: crate::aws::Kind::Transient, text, is_token: false });
+        };
+        let events = events.into_iter().map(|event| Event {
             time: event.timestamp.unwrap_or(range.from),
             id: event.event_id.unwrap_or_default(),
             stream: event.log_stream_name.unwrap_or_default(),

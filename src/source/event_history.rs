@@ -292,7 +292,15 @@ impl Region {
             }
             Refused { kind: refusal.kind, text, is_token }
         })?;
-        let events = output.events.unwrap_or_default().into_iter().map(|event| Event {
+        let Some(events) = output.events else {
+            // Time would be passed over for good.
+            let text = format!(
+                "the event history of {}: the answer holds no list of events, as if something else had answered",
+                self.region
+            );
+            return Err(Refused { kind: crate::aws::Kind::Transient, text, is_token: false });
+        };
+        let events = events.into_iter().map(|event| Event {
             time: event.event_time.map_or(range.from, |time| time.secs().saturating_mul(1000)),
             id: event.event_id.unwrap_or_default(),
             stream: String::new(),

@@ -14,7 +14,19 @@ const QUIET: Duration = Duration::from_secs(600);
 /// Problems told apart of one place in the program; the others of that place count as one.
 const APART: usize = 16;
 /// Fields that say whose problem it is. Others (an address, a size) differ from time to time.
-const WHOSE: [&str; 7] = ["pipeline", "source", "sink", "transform", "except", "account", "reason"];
+const WHOSE: [&str; 11] = [
+    "pipeline",
+    "source",
+    "sink",
+    "transform",
+    "except",
+    "account",
+    "reason",
+    "shard",
+    "region",
+    "place",
+    "error",
+];
 
 /// The problems of one run. Bounded: the places in the program that report problems, times [`APART`].
 #[derive(Default)]

@@ -36,7 +36,7 @@ use crate::transform::{Context, Decision, Loan, Transform, Why};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TransformDedupe")]
 pub struct Config {
-    /// For how long an id is remembered, at least. Time.
+    /// For how long an id is remembered, at least; a run that begins knows none. Time.
     #[serde(default = "window")]
     pub window: At<Duration>,
     /// Bytes of ids remembered, taken off the program's `memory`; 1 MiB holds about 40,000. Where more come in a window, the

@@ -24,6 +24,22 @@ fn faked(row: Row, ways: Ways, more: &str, sink: &str) -> (Runtime, FakeHistory,
 const FAST: &str = "requests_per_second = 200";
 
 #[test]
+fn an_answer_that_is_none_of_the_service_passes_over_no_time() {
+    let fault = |_: &str, number: u64| (number % 3 == 1).then(|| Answer::Is(serde_json::json!({})));
+    let (_runtime, fake, here) = faked(
+        Row::default(),
+        Ways { fault, ..Ways::default() },
+        &format!("{FAST}\nsince = \"1 d\""),
+        ARCHIVE,
+    );
+    fake.put(REGION, now() - 7200, "behind", &record("behind", ""));
+    let ran = here.once();
+    ran.ended(0);
+    assert_eq!(here.ids("out"), ["behind"]);
+    assert!(ran.said.contains("the answer holds no list of events"), "{}", ran.said);
+}
+
+#[test]
 fn the_history_is_shipped_byte_for_byte_once_and_the_estimate_is_told() {
     let row = Row { first: now() - 4000, each: 1, events: 1000 };
     let (_runtime, fake, here) = faked(row, Ways::default(), FAST, ARCHIVE);

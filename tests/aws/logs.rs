@@ -42,6 +42,20 @@ fn put(moto: &Moto, group: &str, stream: &str, events: &[(i64, String)]) {
 }
 
 #[test]
+fn an_answer_that_is_none_of_the_service_passes_over_no_time() {
+    let runtime = Runtime::new().unwrap();
+    let fault = |number: u64| (number < 4).then(|| Answer::Is(json!({})));
+    let fake = runtime.block_on(FakeLogs::start(Row::default(), Ways { fault, ..Ways::default() }));
+    fake.put(now() - 1_800_000, "one", &record("behind", ""));
+    let source = format!("type = \"cloudwatch_logs\"\nlog_group = \"{GROUP}\"");
+    let here = reading(&fake.endpoint(), &source, ARCHIVE);
+    let ran = here.once();
+    ran.ended(0);
+    assert_eq!(here.ids("out"), ["behind"]);
+    assert!(ran.said.contains("the answer holds no list of events"), "{}", ran.said);
+}
+
+#[test]
 fn a_log_group_is_shipped_once_late_events_too_and_what_is_no_record_goes_to_rejects() {
     let Some(moto) = moto() else { return };
     let here = world(moto, "trail/one", "", ARCHIVE);

@@ -33,6 +33,8 @@ pub(crate) struct Rules {
     pub(crate) iterators: Duration,
     /// Every so many answers are an error 500; 0: none.
     pub(crate) fails_every: u64,
+    /// Every so many answers are no answer of the service: status 200 and an empty object; 0: none.
+    pub(crate) blank_every: u64,
     /// Whether a place that is trimmed is refused; else reading begins with the oldest record.
     pub(crate) refuses_trimmed: bool,
     /// Hours that records are kept, as it says.
@@ -45,6 +47,7 @@ impl Default for Rules {
             throttles: true,
             iterators: Duration::from_secs(300),
             fails_every: 0,
+            blank_every: 0,
             refuses_trimmed: false,
             hours: 24,
         }
@@ -236,7 +239,14 @@ impl Shared {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let answers = self.counts.answers.fetch_add(1, Ordering::SeqCst) + 1;
-        let fails_every = self.rules.lock().unwrap().fails_every;
+        let (fails_every, blank_every) = {
+            let rules = self.rules.lock().unwrap();
+            (rules.fails_every, rules.blank_every)
+        };
+        let is_read = target.as_deref() == Some("Kinesis_20131202.GetRecords");
+        if blank_every > 0 && answers.is_multiple_of(blank_every) && is_read {
+            return answer("{}");
+        }
         if fails_every > 0 && answers.is_multiple_of(fails_every) {
             return error(500, "InternalFailure", "as asked");
         }

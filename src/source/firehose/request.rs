@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use hyper::{Method, Request, Response};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer::{self, Outcome, Refusal};
@@ -29,6 +30,8 @@ const FIRST: usize = 64 << 10;
 const PART: usize = 160;
 /// Parts whose memory is not worth counting.
 const FEW_PARTS: usize = 100;
+/// Large and compressed bodies that are worked on at a time.
+const AT_WORK: usize = 2;
 /// Bodies below this are read where they arrive: another thread would cost more.
 const SMALL: usize = 16 << 10;
 /// How often at most it is told why requests are refused, for each reason.
@@ -62,6 +65,8 @@ pub(super) struct Endpoint {
     stopping: AtomicBool,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     told: Mutex<[Option<Instant>; Outcome::ALL.len()]>,
+    /// Bodies are worked on by few threads at a time: each keeps for itself what it has freed.
+    working: Arc<Semaphore>,
     bytes: AtomicU64,
     connections: AtomicU64,
     turned_away: AtomicU64,
@@ -107,6 +112,7 @@ impl Endpoint {
             stopping: AtomicBool::new(false),
             outcomes: Default::default(),
             told: Mutex::default(),
+            working: Arc::new(Semaphore::new(AT_WORK)),
             bytes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
@@ -329,8 +335,9 @@ impl Endpoint {
         id: String,
     ) -> Result<Read, Refusal> {
         let small = buffer.len() < SMALL && !gzip;
+        let endpoint = self.clone();
         let understand = move || {
-            let (mut buffer, mut held) = if gzip { self.inflate(&buffer)? } else { (buffer, held) };
+            let (mut buffer, mut held) = if gzip { endpoint.inflate(&buffer)? } else { (buffer, held) };
             let read = body::read(&mut buffer, &id).map_err(|Wrong(why)| Refusal::malformed(why));
             read.map(|brought| {
                 buffer.shrink_to_fit();
@@ -341,6 +348,9 @@ impl Endpoint {
         if small {
             return understand();
         }
+        let Ok(_working) = self.working.clone().acquire_owned().await else {
+            return Err(Refusal::stopping());
+        };
         let understood = tokio::task::spawn_blocking(understand).await;
         understood.unwrap_or_else(|_| Err(Refusal::memory()))
     }

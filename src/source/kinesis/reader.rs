@@ -215,6 +215,14 @@ impl Reader {
 
     /// An answer.
     async fn take(&mut self, mut answer: GetRecordsOutput, room: Held) -> Result<(), Over> {
+        if answer.next_shard_iterator.is_none() && answer.millis_behind_latest.is_none() {
+            // The end of a shard would be for good: what is no answer of Kinesis must not be taken for one.
+            let shard = &self.shard;
+            self.trouble(Trouble::Retry(format!(
+                "reading {shard}: the answer says neither how to go on nor how far behind it is, as if something else had answered"
+            )));
+            return Ok(());
+        }
         let desk = self.means.desk.clone();
         let mut records = std::mem::take(&mut answer.records);
         let bytes = records.iter().map(|record| record.data.as_ref().len()).sum();

@@ -20,11 +20,13 @@ pub(super) struct Sharer {
     /// The stream's shards, and when they were listed.
     tree: Option<(Tree, Instant)>,
     ended: BTreeSet<Arc<str>>,
+    /// Shards of the table that the stream did not list when it was looked last.
+    missed: BTreeSet<Arc<str>>,
 }
 
 impl Sharer {
     pub(super) fn new(means: Means) -> Sharer {
-        Sharer { means, watch: Watch::default(), tree: None, ended: BTreeSet::new() }
+        Sharer { means, watch: Watch::default(), tree: None, ended: BTreeSet::new(), missed: BTreeSet::new() }
     }
 
     /// Works until nobody wants anything, or everything was read that was asked for and is not another's.
@@ -82,7 +84,20 @@ impl Sharer {
         if is_new {
             rows = table.rows().await?;
         }
-        for gone in rows.extract_if(.., |row| !tree.has(&row.lease.shard)) {
+        // Another process may know of a shard that is younger than our list: gone is what two lists in a row do not have, both
+        // made after the table did.
+        let mut missed = BTreeSet::new();
+        let mut is_gone = |row: &mut Row| {
+            let shard = &row.lease.shard;
+            if tree.has(shard) {
+                return false;
+            }
+            missed.insert(shard.clone());
+            true
+        };
+        let gone: Vec<Row> = rows.extract_if(.., &mut is_gone).collect();
+        let before = std::mem::replace(&mut self.missed, missed);
+        for gone in gone.iter().filter(|gone| before.contains(&gone.lease.shard)) {
             let shard = &gone.lease.shard;
             if !gone.checkpoint.is_ended() {
                 tracing::warn!(source = desk.name, shard = %shard, "the stream has this shard no more: what was not read of it is lost");
@@ -91,6 +106,7 @@ impl Sharer {
             table.delete(shard).await?;
         }
         let leases: Vec<Lease> = rows.iter().map(|row| row.lease.clone()).collect();
+        let is_doubtful = !self.missed.is_empty();
         self.watch.look(&leases);
         let is_mine = |lease: &Lease| lease.owner.as_ref() == Some(&table.me);
         for lease in leases.iter().filter(|lease| !is_mine(lease) && desk.holds(&lease.shard)) {
@@ -102,6 +118,9 @@ impl Sharer {
         let ready = tree.ready(&self.ended);
         let ready: Vec<Row> = rows.into_iter().filter(|row| ready.contains(&row.lease.shard)).collect();
         self.take(table, &ready).await?;
+        if is_doubtful {
+            self.tree = None;
+        }
         let once = self.means.once.is_some();
         let others = |row: &Row| self.watch.is_alive(&row.lease.shard, table.lasts);
         Ok(once && desk.is_idle() && ready.iter().all(|row| desk.holds(&row.lease.shard) || others(row)))
