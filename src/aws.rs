@@ -56,6 +56,11 @@ const READ: Duration = Duration::from_secs(30);
 impl Aws {
     /// Finds credentials and region. `region` wins over everything, where it is known.
     pub async fn load(&self, region: Option<&str>) -> SdkConfig {
+        self.load_stated(region).await.0
+    }
+
+    /// The same, and the region if it is stated anywhere: not the one that only asks for others.
+    pub async fn load_stated(&self, region: Option<&str>) -> (SdkConfig, Option<String>) {
         let text = |at: &Option<At<String>>| at.as_ref().map(|at| at.value().clone());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(3))
@@ -74,14 +79,15 @@ impl Aws {
         let region = RegionProviderChain::first_try(stated)
             .or_else(EnvironmentVariableRegionProvider::new())
             .or_else(profile.build())
-            .or_else(Region::new(ANY_REGION))
             .region()
             .await;
+        let known = region.as_ref().map(|region| region.as_ref().to_owned());
+        let region = region.unwrap_or_else(|| Region::new(ANY_REGION));
         if let Some(profile) = text(&self.profile) {
             // What is written in the configuration is meant: without this, keys in the environment would win over it.
             let found = ProviderConfig::without_region()
                 .with_behavior_version(Some(BehaviorVersion::latest()))
-                .with_region(region.clone())
+                .with_region(Some(region.clone()))
                 .with_use_fips(Some(self.fips))
                 .with_use_dual_stack(Some(self.dual_stack));
             let found = ProfileFileCredentialsProvider::builder().configure(&found).profile_name(profile);
@@ -98,7 +104,7 @@ impl Aws {
             let provider = aws_sdk_s3::config::SharedCredentialsProvider::new(provider.build().await);
             config = config.into_builder().credentials_provider(provider).build();
         }
-        config
+        (config, known)
     }
 
     /// The same for buckets that are not at this endpoint, and may be in any region.
@@ -324,7 +330,7 @@ fn kind(code: &str, message: &str, status: Option<u16>) -> Kind {
 }
 
 /// An error and what is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {

@@ -1,5 +1,6 @@
 //! Sinks write payloads. Retry, concurrency, metrics and acknowledgement belong to the runner (`pipeline/runner.rs`).
 
+pub mod deliver;
 pub mod file;
 pub mod stdout;
 pub mod template;

@@ -1,0 +1,3 @@
+//! What the sinks that speak HTTP stand on.
+
+pub mod auth;
