@@ -11,6 +11,7 @@ mod added;
 pub mod compress;
 mod fast;
 pub mod flat;
+pub mod frame;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod nested;

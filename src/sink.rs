@@ -14,6 +14,7 @@ use crate::ack::Ack;
 use crate::clock::Clock;
 use crate::config::SinkConfig;
 use crate::encode::compress::Compression;
+use crate::encode::frame::Frame;
 use crate::encode::packer::{Packing, Spare};
 use crate::pipeline::budget::Permit;
 use crate::sink::template::Partitions;
@@ -54,6 +55,8 @@ pub struct Payload {
     pub permit: Option<Permit>,
     /// Where the body goes when it is no longer needed, to be filled again.
     pub spare: Option<Arc<Spare>>,
+    /// What earlier tries have brought, where a sink takes payloads in part.
+    pub progress: deliver::parts::Progress,
 }
 
 /// A payload's bytes and the memory they hold, for whoever writes them elsewhere.
@@ -86,6 +89,31 @@ impl Payload {
         (self.body, self.permit) = (held.bytes, held.permit);
     }
 
+    /// How many records have not been answered for yet: those that the body holds.
+    pub fn records_left(&self) -> u32 {
+        let left = self.progress.left.as_ref();
+        left.map_or(self.records, |left| u32::try_from(left.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The position in the payload of a record that is left, by its place among those.
+    fn position(&self, at: u32) -> u32 {
+        let left = self.progress.left.as_ref();
+        left.map_or(at, |left| left.get(at as usize).copied().unwrap_or(u32::MAX))
+    }
+
+    /// A record that is left will never be taken.
+    fn refuse(&mut self, at: u32, reason: String) {
+        let position = self.position(at);
+        self.progress.refused.push((position, reason));
+    }
+
+    /// The answer when nothing is left.
+    fn ended(&mut self) -> Result<(), SinkError> {
+        let mut refused = std::mem::take(&mut self.progress.refused);
+        refused.sort_by_key(|(position, _)| *position);
+        if refused.is_empty() { Ok(()) } else { Err(SinkError::Partial { refused }) }
+    }
+
     /// Gives the memory back before the answer is known: the bytes are where they need to be, but not yet safe.
     pub fn release(&mut self) {
         self.take().release();
@@ -103,6 +131,15 @@ pub enum SinkError {
         message: String,
         /// Not before this much time has passed, where the other side said so.
         after: Option<Duration>,
+    },
+    /// Nothing is wrong with the payload: the other side does not let us in, or not there. Try it again later; the
+    /// payload still holds its body.
+    #[error("{message}")]
+    Paused {
+        /// What the other side said, and what to do.
+        message: String,
+        /// Not before this much time has passed.
+        after: Duration,
     },
     /// These bytes can never be taken: the records go to rejects. The payload still holds its body.
     #[error("{message}")]
@@ -141,6 +178,11 @@ pub trait Sink: Send + Sync {
         1
     }
 
+    /// How long an answer may take before it is said aloud that there is none.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
     /// Nothing more will come for now (a drained stop, the end of `--once`): make what was written final.
     fn finish(&self) -> impl Future<Output = Result<(), SinkError>> + Send {
         async { Ok(()) }
@@ -157,6 +199,8 @@ pub struct Build<'a> {
     pub clock: Clock,
     /// The process's open files.
     pub open_files: &'a Arc<file::OpenFiles>,
+    /// What it counts beside what its runner does.
+    pub figures: &'a Arc<deliver::Figures>,
 }
 
 /// One of the sinks there are. Adding one: its file, a variant here, an arm in each `match`.
@@ -210,6 +254,7 @@ impl AnySink {
             when_idle: true,
             compression,
             lengths: false,
+            frame: Frame::lines(),
         }
     }
 

@@ -11,15 +11,16 @@ use foldhash::HashMap;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::compress::{Compression, Compressor};
+use super::frame::Frame;
 use crate::ack::Ack;
 use crate::clock::Timestamp;
 use crate::pipeline::budget::{AccountId, Budget, Kind, Permit};
 use crate::sink::{Payload, Share};
 
 /// What one sink wants its payloads to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packing {
-    /// A chunk of this many bytes, before compression, is full. (One larger record still goes, alone.)
+    /// No payload is larger than this many bytes, before compression. (One larger record still goes, alone.)
     pub max_bytes: usize,
     /// A chunk of this many records is full.
     pub max_records: u32,
@@ -31,6 +32,8 @@ pub struct Packing {
     pub compression: Compression,
     /// Whether the sink may refuse single records, and so needs to know where each begins.
     pub lengths: bool,
+    /// What stands around each record and around a payload.
+    pub frame: Frame,
 }
 
 /// The smallest buffer a chunk starts with, bytes.
@@ -178,14 +181,22 @@ impl Packer {
         self.chunk(partition, Vec::with_capacity(SMALLEST), permit, now)
     }
 
-    fn chunk(&self, partition: &Arc<str>, body: Vec<u8>, permit: Permit, now: Timestamp) -> Chunk {
+    fn chunk(&self, partition: &Arc<str>, mut body: Vec<u8>, permit: Permit, now: Timestamp) -> Chunk {
         let (records, lengths, shares) = (0, Vec::new(), Vec::new());
-        Chunk { partition: partition.clone(), body, length: 0, records, lengths, shares, permit, opened: now }
+        let length = super::put(&mut body, 0, &self.packing.frame.open);
+        Chunk { partition: partition.clone(), body, length, records, lengths, shares, permit, opened: now }
     }
 
     /// Gives up buffers that wait to be filled again.
     pub fn clear_spare(&self) {
         self.spare.clear();
+    }
+
+    /// Whether the record that was just written up to `end` is one too many: it belongs into the next payload.
+    pub fn overflows(&self, chunk: &Chunk, end: usize) -> bool {
+        let closed = end + self.packing.frame.close.len();
+        closed.saturating_sub(self.packing.frame.separator.len()) > self.packing.max_bytes
+            && chunk.records > 0
     }
 
     /// Whether the chunk should be sent before another record goes in.
@@ -226,7 +237,8 @@ impl Packer {
             return;
         }
         chunk.body.truncate(chunk.length);
-        let raw_bytes = chunk.length;
+        self.packing.frame.end(&mut chunk.body);
+        let raw_bytes = chunk.body.len();
         if self.full(&chunk) {
             let grown = chunk.body.capacity().min(self.packing.max_bytes + 2 * HEADROOM);
             self.start.store(grown, std::sync::atomic::Ordering::Relaxed);
@@ -260,6 +272,7 @@ impl Packer {
             shares: chunk.shares,
             permit: Some(chunk.permit),
             spare: Some(self.spare.clone()),
+            progress: Default::default(),
         };
         // A sink that is gone drops the payload, and with it the shares: failed, lent again by the next run.
         let _ = self.to.send(Sent::Payload(payload));

@@ -13,6 +13,7 @@ use super::dry::Dry;
 use super::feed::Feed;
 use super::hands::{Hands, Setup};
 use super::line::{Pipeline, SinkLine, Step, Totals};
+use super::meter::Meter;
 use super::outcomes::Outcomes;
 use super::parts::{Parts, budget_of};
 use super::pool::Pool;
@@ -185,11 +186,13 @@ impl Engine {
             let mut sinks = Vec::new();
             for (position, sink) in part.sinks.into_iter().enumerate() {
                 let component = &resolved.sinks[configured.sinks[position].sink];
+                let meter: Arc<Meter> = Arc::default();
                 let build = crate::sink::Build {
                     name: component.name.value(),
                     data_dir: &resolved.data_dir,
                     clock: clock.clone(),
                     open_files: &open_files,
+                    figures: &meter.delivery,
                 };
                 let built = match dry {
                     Some(_) => AnySink::nowhere(build.name, &component.config),
@@ -204,7 +207,7 @@ impl Engine {
                     account,
                     budget: budget.clone(),
                     outcomes: outcomes.clone(),
-                    meter: Arc::default(),
+                    meter,
                     clock: clock.clone(),
                     closed: engine.closed.clone(),
                 };

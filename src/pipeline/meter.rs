@@ -1,6 +1,9 @@
 //! What a sink's runner counts for each payload; read when somebody asks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sink::deliver::Figures;
 
 use crate::telemetry::trouble::Trouble;
 
@@ -14,6 +17,8 @@ pub struct Meter {
     retrying: AtomicU64,
     /// Why it is retrying.
     pub trouble: Trouble,
+    /// What the delivery layer counts, where the sink stands on it.
+    pub delivery: Arc<Figures>,
 }
 
 /// The counts of a [`Meter`] at one moment.

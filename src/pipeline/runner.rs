@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::books::{Books, SinkBooks};
 use super::budget::{AccountId, Budget};
@@ -22,8 +23,6 @@ use crate::sink::{Payload, Sink, SinkError};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between two tries of a payload.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A sink that has not answered after this long is in trouble like one that is retrying.
-const SLOW: Duration = Duration::from_secs(10);
 
 /// What a runner needs besides its sink.
 pub struct Line {
@@ -49,15 +48,17 @@ pub struct Line {
 
 /// Writes what comes until the channel closes. Dropping the future fails every share that was not answered.
 pub async fn run<S: Sink>(sink: Arc<S>, line: Line, mut sent: UnboundedReceiver<Sent>) {
+    // A payload that waits for its next try keeps no other from being sent.
+    let pausing = Pausing::default();
     let mut writing = FuturesUnordered::new();
     let mut waiting: VecDeque<Payload> = VecDeque::new();
     let mut finishing = None;
     let mut open = true;
     loop {
-        while writing.len() < sink.concurrency()
+        while writing.len() - pausing.now() < sink.concurrency()
             && let Some(payload) = waiting.pop_front()
         {
-            writing.push(write(&*sink, &line, payload));
+            writing.push(write(&*sink, &line, payload, &pausing));
         }
         if writing.is_empty() {
             if let Some(answer) = finishing.take() {
@@ -72,6 +73,7 @@ pub async fn run<S: Sink>(sink: Arc<S>, line: Line, mut sent: UnboundedReceiver<
         tokio::select! {
             biased;
             Some(()) = writing.next(), if !writing.is_empty() => {}
+            () = pausing.begun.notified(), if !waiting.is_empty() => {}
             next = sent.recv(), if open && finishing.is_none() => match next {
                 Some(Sent::Payload(payload)) => waiting.push_back(payload),
                 Some(Sent::Finish(answer)) => finishing = Some(answer),
@@ -81,18 +83,21 @@ pub async fn run<S: Sink>(sink: Arc<S>, line: Line, mut sent: UnboundedReceiver<
     }
 }
 
-async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload) {
+async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload, pausing: &Pausing) {
     let mut pause = FIRST_PAUSE;
+    let mut tries = 0;
+    // A sink that has not answered after this long is in trouble like one that is retrying.
+    let slow = sink.patience();
     let mut retrying = Retrying { line, since: None };
     loop {
         // A sink may take the body while it writes.
-        let sent_bytes = payload.body.len();
+        let (sent_bytes, left) = (payload.body.len(), payload.records_left());
         let answered = {
             let mut writing = std::pin::pin!(sink.write(&mut payload));
-            match tokio::time::timeout(SLOW, writing.as_mut()).await {
+            match tokio::time::timeout(slow, writing.as_mut()).await {
                 Ok(answered) => answered,
                 Err(_) => {
-                    retrying.waits();
+                    retrying.waits(slow);
                     writing.await
                 }
             }
@@ -108,9 +113,18 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload) {
         match error {
             SinkError::Retry { message, after } => {
                 retrying.note(&message);
-                tokio::time::sleep(after.unwrap_or(pause).min(LONGEST_PAUSE.max(after.unwrap_or_default())))
-                    .await;
+                line.meter.tries_again();
+                if payload.records_left() < left {
+                    pause = FIRST_PAUSE;
+                }
+                tries += 1;
+                let pause_now = after.unwrap_or_else(|| jittered(pause, line, tries));
+                pausing.wait(pause_now).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            SinkError::Paused { message, after } => {
+                retrying.note(&message);
+                pausing.wait(after).await;
             }
             SinkError::Reject { message } => {
                 tracing::warn!(sink = &*line.name, error = %message, records = payload.records, "the sink refuses records for good");
@@ -130,6 +144,40 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload) {
     }
 }
 
+/// Payloads that wait for their next try.
+#[derive(Default)]
+struct Pausing {
+    payloads: AtomicUsize,
+    begun: Notify,
+}
+
+impl Pausing {
+    fn now(&self) -> usize {
+        self.payloads.load(Ordering::Relaxed)
+    }
+
+    async fn wait(&self, time: Duration) {
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.payloads.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.payloads);
+        self.begun.notify_one();
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// Between half of the pause and all of it, so that what failed together does not come again together. By hash instead of
+/// by chance: a simulation can be repeated.
+fn jittered(pause: Duration, line: &Line, tries: u64) -> Duration {
+    let seed = format!("{} {} {} {tries}", line.pipeline, line.name, line.clock.now().0);
+    let part = xxhash_rust::xxh3::xxh3_64(seed.as_bytes()) >> 32;
+    pause / 2 + (pause / 2).mul_f64(part as f64 / f64::from(u32::MAX))
+}
+
 /// Says once that a sink is retrying or does not answer, keeps its pipeline from borrowing meanwhile, and says when it is over.
 struct Retrying<'a> {
     line: &'a Line,
@@ -145,16 +193,16 @@ impl Retrying<'_> {
     }
 
     /// There is no answer yet.
-    fn waits(&mut self) {
+    fn waits(&mut self, slow: Duration) {
         self.begins();
         if self.since.is_none() {
             tracing::warn!(
                 sink = &*self.line.name,
                 pipeline = &*self.line.pipeline,
                 "no answer for {} s: waiting, nothing is acknowledged meanwhile",
-                SLOW.as_secs()
+                slow.as_secs()
             );
-            let message = format!("no answer for {} s", SLOW.as_secs());
+            let message = format!("no answer for {} s", slow.as_secs());
             self.line.meter.trouble.is(self.line.clock.now(), &*message);
             self.since = Some(message);
         }
@@ -162,7 +210,6 @@ impl Retrying<'_> {
 
     fn note(&mut self, message: &str) {
         self.begins();
-        self.line.meter.tries_again();
         if self.since.as_deref() != Some(message) {
             tracing::warn!(
                 sink = &*self.line.name,
@@ -272,7 +319,7 @@ async fn finish<S: Sink>(sink: &S, line: &Line) -> Result<(), String> {
     loop {
         match sink.finish().await {
             Ok(()) | Err(SinkError::Closed) => return Ok(()),
-            Err(SinkError::Retry { message, .. }) => {
+            Err(SinkError::Retry { message, .. } | SinkError::Paused { message, .. }) => {
                 tracing::warn!(sink = &*line.name, "finishing: {message}: retrying");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -359,6 +406,7 @@ mod tests {
             shares: vec![share(0, 0, 3), share(1, 3, 2)],
             permit: None,
             spare: None,
+            progress: Default::default(),
         };
         let (to, from) = tokio::sync::mpsc::unbounded_channel();
         to.send(Sent::Payload(payload)).unwrap();
@@ -411,13 +459,16 @@ mod tests {
             shares: Vec::new(),
             permit: None,
             spare: None,
+            progress: Default::default(),
         };
-        let mut writing = std::pin::pin!(write(&Silent, &line, payload));
-        let soon = SLOW - Duration::from_secs(1);
+        let pausing = Pausing::default();
+        let mut writing = std::pin::pin!(write(&Silent, &line, payload, &pausing));
+        let slow = Silent.patience();
+        let soon = slow - Duration::from_secs(1);
         assert!(tokio::time::timeout(soon, writing.as_mut()).await.is_err());
         let borrows = || line.budget.try_take(AccountId(0), Kind::Payload, 101).is_some();
         assert!(borrows());
-        assert!(tokio::time::timeout(SLOW, writing).await.is_err());
+        assert!(tokio::time::timeout(slow, writing).await.is_err());
         assert!(!borrows());
         assert_eq!(line.meter.trouble.told(), Some((Timestamp(7), "no answer for 10 s".to_owned())));
         assert_eq!((line.meter.read().retries, line.meter.read().retrying), (0, 1));

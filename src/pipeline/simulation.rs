@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::budget::AccountId;
 use super::job;
 use crate::encode::compress::Compression;
+use crate::encode::frame::Frame;
 use crate::encode::packer::Packing;
 use crate::testing::contract::Chance;
 use actors::Manners;
@@ -99,6 +100,7 @@ fn packing(chance: &mut Chance, max_bytes: usize) -> Packing {
         when_idle: chance.below(2) == 0,
         compression: if chance.below(4) == 0 { Compression::Gzip } else { Compression::None },
         lengths,
+        frame: if chance.below(3) == 0 { Frame::of(b"[", b",\n", b"]") } else { Frame::lines() },
     }
 }
 

@@ -65,6 +65,20 @@ pub enum EventKind {
     Other,
 }
 
+impl EventKind {
+    /// Its name in paths and templates.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::Management => "management",
+            EventKind::Data => "data",
+            EventKind::Insight => "insight",
+            EventKind::NetworkActivity => "network_activity",
+            EventKind::Aggregated => "aggregated",
+            EventKind::Other => "other",
+        }
+    }
+}
+
 /// What the address of an object says about its records, where they do not say it themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ObjectFacts {

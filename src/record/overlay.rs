@@ -113,6 +113,14 @@ impl Overlay {
     }
 }
 
+/// What was said last of the account's environment.
+pub fn environment(overlay: &Overlay) -> Option<String> {
+    let of_account = overlay.added.iter().rev().filter(|(parent, _)| *parent == Parent::Account);
+    let mut leaves = of_account.flat_map(|(_, fragment)| fragment.leaves.iter().rev());
+    let leaf = leaves.find(|leaf| matches!(leaf.keys.as_slice(), [key] if &**key == "environment"))?;
+    serde_json::from_slice(&leaf.value).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,3 +1,411 @@
-//! What the sinks that speak HTTP stand on.
+//! Delivery over HTTP: what all sinks that send requests have in common. A sink says what a request looks like and what
+//! an answer means ([`Protocol`]); when to send, how often, and what to do about a refusal is decided here.
+//!
+//! - How many requests are on their way follows the server ([`limit`]).
+//! - Refused credentials or settings pause the whole sink ([`gate`]): nothing is rejected for them, and nothing
+//!   acknowledged; a try now and then sees whether it was mended.
+//! - Of a payload that was taken in part only the rest is sent again; what is too large is sent in halves ([`parts`]).
+//! - What the server will never take goes to rejects, with its reason. Where it refuses a whole request without saying
+//!   which record it means, the record is found by halving.
+//! - A request without an answer may have been taken: it is sent again, and its records are counted as possible
+//!   duplicates.
+//!
+//! Retries in time (pauses that grow, with chance in them) are the runner's (`pipeline/runner.rs`), as for all sinks.
 
 pub mod auth;
+pub mod batch;
+pub mod client;
+pub mod figures;
+pub mod gate;
+pub mod limit;
+pub mod parts;
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+pub use auth::{AuthConfig, Trouble};
+pub use batch::Batch;
+pub use client::{Answer, Connection, Target};
+pub use figures::Figures;
+pub use parts::Part;
+
+use crate::encode::frame::Frame;
+use crate::sink::{Payload, Sink, SinkError};
+use auth::Authorizer;
+use gate::{Gate, Pause};
+use limit::{Ended, Limit};
+use parts::Lent;
+
+/// Requests on their way at a time, at most, where no other number is configured.
+const MOST: usize = 64;
+/// So many refusals of whole requests without one that was taken: the server means all of them.
+const PATIENCE: u32 = 32;
+
+/// How a service is spoken to.
+pub trait Protocol: Send + Sync {
+    /// Makes the request for a part; signs it, chooses an endpoint.
+    fn request(&self, part: &Part) -> impl Future<Output = Result<reqwest::Request, Trouble>> + Send;
+
+    /// What an answer to the request for a part means. Successes too.
+    fn judge(&self, answer: &Answer, part: &Part) -> Judged;
+
+    /// Bytes of an answer that are needed to judge it.
+    fn answer_limit(&self) -> usize {
+        64 << 10
+    }
+
+    /// No answer came from this URL: an endpoint may be left out for a while.
+    fn unreachable(&self, _url: &reqwest::Url) {}
+
+    /// Whether a request sent again is recognised by the other side, so that nothing arrives twice.
+    fn recognises(&self) -> bool {
+        false
+    }
+}
+
+/// What an answer means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// The other side has all of it.
+    Taken,
+    /// It has none of it, or it is not known, and it may take it later.
+    Retry {
+        /// What happened.
+        message: String,
+        /// Not before.
+        after: Option<Duration>,
+    },
+    /// Credentials or settings are wrong: the whole sink waits.
+    Pause(String),
+    /// It is too large: in halves. A single record goes to rejects.
+    Split(String),
+    /// It will never take these bytes as they are.
+    Refused(String),
+    /// Those named were not taken, by their place in the part; the others were.
+    Items(Vec<(u32, Item)>),
+}
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// Not taken for now: the status, what was said.
+    Retry(u16, String),
+    /// It will never be taken: the status, what was said.
+    Refused(u16, String),
+}
+
+/// A sink that speaks a protocol.
+pub struct Deliver<P> {
+    protocol: P,
+    client: reqwest::Client,
+    auth: Option<Authorizer>,
+    limit: Limit,
+    gate: Gate,
+    figures: Arc<Figures>,
+    compression: crate::encode::compress::Compression,
+    frame: Frame,
+}
+
+/// How a part fared.
+enum Fared {
+    Judged(Judged, StatusCode),
+    /// No answer: what happened. It may have been taken.
+    Unknown(String),
+    /// It was never sent.
+    Unsent(Trouble),
+}
+
+impl<P: Protocol> Deliver<P> {
+    /// Puts a protocol to work. Reads certificates; blocks.
+    ///
+    /// # Errors
+    /// What of the connection's settings cannot be used, and why.
+    pub fn build(
+        protocol: P,
+        connection: &Connection,
+        auth: Option<&AuthConfig>,
+        packing: crate::encode::packer::Packing,
+        build: &crate::sink::Build<'_>,
+    ) -> Result<Deliver<P>, String> {
+        let limit = match &connection.concurrency {
+            Some(most) => Limit::fixed(usize::try_from(most.get()).unwrap_or(MOST)),
+            None => Limit::adaptive(MOST),
+        };
+        let client = connection.client(build.name)?;
+        let auth = auth.map(|auth| Authorizer::build(auth, &client, &build.clock)).transpose()?;
+        Ok(Deliver {
+            protocol,
+            client,
+            auth,
+            limit,
+            gate: Gate::default(),
+            figures: build.figures.clone(),
+            compression: packing.compression,
+            frame: packing.frame,
+        })
+    }
+
+    /// How the service is spoken to.
+    pub fn protocol(&self) -> &P {
+        &self.protocol
+    }
+
+    /// The client, for requests beside those that deliver.
+    pub fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Takes secrets that were read again; a sink that is paused tries at once.
+    pub fn renew(&self, auth: Option<&AuthConfig>) {
+        if let (Some(now), Some(auth)) = (&self.auth, auth)
+            && let Err(error) = now.renew(auth)
+        {
+            tracing::error!(%error, "the secrets known before stay");
+        }
+        self.gate.retry_now();
+    }
+
+    /// Sends a part and reads the answer; once more where a token may only have been too old.
+    async fn exchange(&self, part: &Part) -> Fared {
+        let fared = self.exchange_once(part).await;
+        match (&fared, &self.auth) {
+            (
+                Fared::Judged(Judged::Pause(_), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+                Some(auth),
+            ) if auth.refused() => self.exchange_once(part).await,
+            _ => fared,
+        }
+    }
+
+    async fn exchange_once(&self, part: &Part) -> Fared {
+        let asked = Instant::now();
+        let slot = self.limit.enter(part.body.len()).await;
+        let mut request = match self.protocol.request(part).await {
+            Ok(request) => request,
+            Err(trouble) => return Fared::Unsent(trouble),
+        };
+        if let Some(auth) = &self.auth
+            && let Err(trouble) = auth.authorize(&mut request).await
+        {
+            return Fared::Unsent(trouble);
+        }
+        let (url, sent) = (request.url().clone(), Instant::now());
+        self.figures.sends(part.body.len(), sent - asked);
+        let answer = async {
+            let response = self.client.execute(request).await?;
+            Answer::read(response, self.protocol.answer_limit()).await
+        };
+        let (fared, ended) = match answer.await {
+            Ok(answer) => {
+                let judged = self.protocol.judge(&answer, part);
+                let ended = self.count(&judged, answer.status);
+                (Fared::Judged(judged, answer.status), ended)
+            }
+            Err(error) => {
+                self.protocol.unreachable(&url);
+                let connected = !error.is_connect();
+                self.figures.refused(
+                    match (error.is_timeout(), connected) {
+                        (true, true) => "timeout",
+                        (_, false) => "unreachable",
+                        (false, true) => "disconnected",
+                    },
+                    1,
+                );
+                let message = format!("{}: {}", Place(&url), client::chain(&error.without_url()));
+                let unsent = Trouble::Retry { message: message.clone() };
+                (if connected { Fared::Unknown(message) } else { Fared::Unsent(unsent) }, Ended::Lost)
+            }
+        };
+        slot.ended(ended);
+        self.figures.ended(sent.elapsed(), self.limit.current());
+        fared
+    }
+
+    /// Counts what was refused; says what the answer tells about the load.
+    fn count(&self, judged: &Judged, status: StatusCode) -> Ended {
+        if !matches!(judged, Judged::Pause(_)) {
+            self.gate.open();
+        }
+        match judged {
+            Judged::Taken => return Ended::Answered,
+            Judged::Items(items) => {
+                for (_, Item::Retry(status, _) | Item::Refused(status, _)) in items {
+                    self.figures.refused(figures::named(*status), 1);
+                }
+            }
+            _ => self.figures.refused(figures::named(status.as_u16()), 1),
+        }
+        let busy = |item: &Item| matches!(item, Item::Retry(429, _));
+        match judged {
+            Judged::Pause(_) => Ended::Apart,
+            Judged::Items(items) if items.iter().any(|(_, item)| busy(item)) => Ended::Overloaded,
+            Judged::Retry { .. } if matches!(status.as_u16(), 429 | 503) => Ended::Overloaded,
+            _ => Ended::Answered,
+        }
+    }
+
+    /// A part of a payload's body: the whole of it as it is, or some of its records.
+    async fn part(&self, payload: &Payload, body: &Lent, range: &Range<u32>) -> Result<Part, SinkError> {
+        if range.end - range.start == payload.records_left() {
+            return Ok(Part {
+                body: body.bytes(),
+                compression: self.compression,
+                raw_bytes: payload.lengths.iter().map(|&length| u64::from(length)).sum(),
+                records: range.end - range.start,
+                partition: payload.partition.clone(),
+            });
+        }
+        let positions = range.clone().collect();
+        let packing = (self.compression, self.frame.clone());
+        let lost =
+            |error: std::io::Error| SinkError::Lost { message: format!("taking a payload apart: {error}") };
+        parts::part(payload, body.clone(), packing, positions).await.map_err(lost)
+    }
+
+    /// Leaves in the payload only the records at these places of it.
+    async fn narrow(&self, payload: &mut Payload, body: &Lent, left: &[u32]) -> Result<Vec<u8>, SinkError> {
+        let packing = (self.compression, self.frame.clone());
+        let lost =
+            |error: std::io::Error| SinkError::Lost { message: format!("taking a payload apart: {error}") };
+        let part = parts::part(payload, body.clone(), packing, left.to_vec()).await.map_err(lost)?;
+        payload.progress.left = Some(left.iter().map(|&at| payload.position(at)).collect());
+        payload.lengths = left.iter().filter_map(|&at| payload.lengths.get(at as usize)).copied().collect();
+        Ok(part.body.into())
+    }
+
+    /// Sends what is left of a payload, once; says what is still left then, and why.
+    async fn send(
+        &self,
+        payload: &mut Payload,
+        body: &Lent,
+    ) -> Result<(Vec<u32>, Option<SinkError>), SinkError> {
+        let mut todo = Vec::new();
+        todo.push(0..payload.records_left());
+        let (mut left, mut trouble) = (Vec::new(), None);
+        let (mut refusals, mut accepted) = (0, false);
+        while let Some(range) = todo.pop() {
+            let part = self.part(payload, body, &range).await?;
+            let next = self.exchange(&part).await;
+            match self.next(next, &part) {
+                Next::Taken => accepted = true,
+                Next::Items(items) => {
+                    accepted = true;
+                    for (at, item) in items.into_iter().filter(|(at, _)| *at < part.records) {
+                        match item {
+                            Item::Retry(_, message) => {
+                                left.push(range.start + at);
+                                trouble.get_or_insert(SinkError::Retry { message, after: None });
+                            }
+                            Item::Refused(_, message) => payload.refuse(range.start + at, message),
+                        }
+                    }
+                }
+                Next::Halve { too_large, message } => {
+                    refusals += u32::from(!too_large);
+                    if range.len() > 1 && (too_large || accepted || refusals < PATIENCE) {
+                        let middle = range.start + (range.end - range.start) / 2;
+                        todo.extend([middle..range.end, range.start..middle]);
+                    } else {
+                        range.for_each(|at| payload.refuse(at, message.clone()));
+                    }
+                }
+                Next::Stop(error) => {
+                    trouble = Some(error);
+                    todo.push(range);
+                    left.extend(todo.drain(..).flatten());
+                }
+            }
+        }
+        left.sort_unstable();
+        Ok((left, trouble))
+    }
+
+    /// What is to be done after a part fared so.
+    fn next(&self, fared: Fared, part: &Part) -> Next {
+        match fared {
+            Fared::Judged(judged, _) => match judged {
+                Judged::Taken => Next::Taken,
+                Judged::Items(items) => {
+                    let retried = items.iter().filter(|(_, item)| matches!(item, Item::Retry(..))).count();
+                    self.figures.retries(retried as u64);
+                    Next::Items(items)
+                }
+                Judged::Split(message) => Next::Halve { too_large: true, message },
+                Judged::Refused(message) => Next::Halve { too_large: false, message },
+                Judged::Pause(message) => Next::Stop(self.gate.close(&message).into()),
+                Judged::Retry { message, after } => {
+                    if let Some(after) = after {
+                        self.limit.hold(after);
+                    }
+                    Next::Stop(SinkError::Retry { message, after })
+                }
+            },
+            Fared::Unknown(message) => {
+                if !self.protocol.recognises() {
+                    self.figures.may_be_there(u64::from(part.records));
+                }
+                Next::Stop(SinkError::Retry { message, after: None })
+            }
+            Fared::Unsent(Trouble::Retry { message }) => {
+                Next::Stop(SinkError::Retry { message, after: None })
+            }
+            Fared::Unsent(Trouble::Pause { message }) => Next::Stop(self.gate.close(&message).into()),
+        }
+    }
+}
+
+/// What is to be done after an answer.
+enum Next {
+    Taken,
+    Items(Vec<(u32, Item)>),
+    /// What was refused is sent in halves; a single record is refused.
+    Halve {
+        too_large: bool,
+        message: String,
+    },
+    /// Nothing more of this payload now.
+    Stop(SinkError),
+}
+
+impl From<Pause> for SinkError {
+    fn from(pause: Pause) -> SinkError {
+        SinkError::Paused { message: pause.message, after: pause.left }
+    }
+}
+
+/// A URL's server.
+struct Place<'a>(&'a reqwest::Url);
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0.origin().ascii_serialization())
+    }
+}
+
+impl<P: Protocol> Sink for Deliver<P> {
+    async fn write(&self, payload: &mut Payload) -> Result<(), SinkError> {
+        self.gate.pass()?;
+        // The memory stays with the payload; the bytes are lent to the connection.
+        let body = Lent::new(std::mem::take(&mut payload.body));
+        let (left, trouble) = self.send(payload, &body).await?;
+        payload.body = if trouble.is_some() && left.len() < payload.records_left() as usize {
+            self.narrow(payload, &body, &left).await?
+        } else {
+            body.back()
+        };
+        match trouble {
+            Some(trouble) => Err(trouble),
+            None => payload.ended(),
+        }
+    }
+
+    fn concurrency(&self) -> usize {
+        self.limit.current()
+    }
+}

@@ -190,6 +190,7 @@ mod tests {
             shares: Vec::new(),
             permit: None,
             spare: None,
+            progress: Default::default(),
         }
     }
 

@@ -190,7 +190,7 @@ impl Partitions {
                     path.write_str(self.value(1, text, &mut marks))
                 }
                 (Variable::Environment, _) => path.write_str(self.value(2, values.environment, &mut marks)),
-                (Variable::Kind, _) => path.write_str(kind_name(values.kind)),
+                (Variable::Kind, _) => path.write_str(values.kind.name()),
                 (Variable::Sink, _) => path.write_str(&self.sink),
                 (_, None) => path.write_str(UNKNOWN),
                 (_, Some(None)) => {
@@ -227,17 +227,6 @@ impl Partitions {
         }
         seen.insert(text.into());
         text
-    }
-}
-
-const fn kind_name(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::Management => "management",
-        EventKind::Data => "data",
-        EventKind::Insight => "insight",
-        EventKind::NetworkActivity => "network_activity",
-        EventKind::Aggregated => "aggregated",
-        EventKind::Other => "other",
     }
 }
 

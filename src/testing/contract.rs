@@ -140,6 +140,7 @@ pub async fn sink<S: Sink>(
             shares: vec![Share { ack, first: 0, records, window: 0, ordinal: 0 }],
             permit: Some(permit),
             spare: None,
+            progress: Default::default(),
         };
         let verdict = match tokio::time::timeout(Duration::from_secs(60), sink.write(&mut payload)).await {
             Err(_) => return Err(format!("payload {number}: no answer within 60 s")),
@@ -248,6 +249,7 @@ mod tests {
             data_dir: &data,
             clock: crate::clock::Clock::System,
             open_files: &Arc::default(),
+            figures: &Arc::default(),
         };
         let file = crate::sink::AnySink::build(&resolved(&text).sinks[0].config, &build).unwrap();
         let read = || {

@@ -93,9 +93,19 @@ impl Job {
                     }
                 }
             };
-            let end = hands.encoders[line.shape].encode_at(record, &mut chunk.body, chunk.length);
-            let end = encode::put(&mut chunk.body, end, b"\n");
-            if !chunk.appended(end, line.packer.packing().lengths) {
+            let packing = line.packer.packing();
+            let encoder = &mut hands.encoders[line.shape];
+            let mut end = packing.frame.write(encoder, record, &mut chunk.body, chunk.length);
+            if line.packer.overflows(&chunk, end) {
+                let next = chunk.body[chunk.length..end].to_vec();
+                self.send(line, place, chunk, hands.compressor);
+                chunk = self.begin(line, place);
+                if !line.packer.room(&mut chunk, next.len()) {
+                    self.overdrawn = true;
+                }
+                end = encode::put(&mut chunk.body, chunk.length, &next);
+            }
+            if !chunk.appended(end, packing.lengths) {
                 self.overdrawn = true;
             }
             place.ordinal += 1;

@@ -196,7 +196,7 @@ impl Taker {
     }
 }
 
-/// The lines of a payload's body.
+/// The ids in a payload's body: of lines, or of an array with each element on a line.
 fn lines(body: &[u8]) -> Vec<String> {
     let mut text = String::new();
     if body.starts_with(&[0x1f, 0x8b]) {
@@ -204,7 +204,10 @@ fn lines(body: &[u8]) -> Vec<String> {
     } else {
         text.push_str(str::from_utf8(body).unwrap());
     }
-    assert!(text.ends_with('\n'), "a payload of whole lines");
+    match text.strip_prefix('[') {
+        None => assert!(text.ends_with('\n'), "a payload of whole lines"),
+        Some(elements) => text = elements.strip_suffix(']').unwrap().to_owned() + "\n",
+    }
     text.lines().map(|line| id(line).to_owned()).collect()
 }
 

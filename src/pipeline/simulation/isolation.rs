@@ -10,6 +10,7 @@ use super::objects::{Object, Objects};
 use super::world::{Pace, Plan, World, smallest};
 use super::{WINDOW, in_virtual_time};
 use crate::encode::compress::Compression;
+use crate::encode::frame::Frame;
 use crate::encode::packer::Packing;
 use crate::testing::contract::Chance;
 
@@ -37,6 +38,7 @@ fn packing() -> Packing {
         when_idle: true,
         compression: Compression::None,
         lengths: false,
+        frame: Frame::lines(),
     }
 }
 

@@ -82,6 +82,7 @@ fn payload(partition: &str, text: &str) -> Payload {
         shares: Vec::new(),
         permit: None,
         spare: None,
+        progress: Default::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Marks, Partitions, TimeRange, Values};
 use crate::record::identity::{Account, EventKind};
-use crate::record::overlay::{Overlay, Parent};
+use crate::record::overlay::{Overlay, Parent, environment};
 use crate::record::{Identity, Record};
 
 /// Paths kept besides the four last used; then all are forgotten. About 200 kB.
@@ -185,14 +185,6 @@ fn environment_key(overlay: &Overlay) -> Option<u64> {
         key = key << 32 | u64::from(fragment.id);
     }
     Some(key)
-}
-
-/// What was said last of the account's environment.
-fn environment(overlay: &Overlay) -> Option<String> {
-    let of_account = overlay.added.iter().rev().filter(|(parent, _)| *parent == Parent::Account);
-    let mut leaves = of_account.flat_map(|(_, fragment)| fragment.leaves.iter().rev());
-    let leaf = leaves.find(|leaf| matches!(leaf.keys.as_slice(), [key] if &**key == "environment"))?;
-    serde_json::from_slice(&leaf.value).ok()
 }
 
 #[cfg(test)]

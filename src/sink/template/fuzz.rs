@@ -1,8 +1,6 @@
 //! Templates under a fuzzer: no value of an event leads out of the root, and a path is what reading it aloud gives.
 
-use super::{
-    Counts, INVALID, OUT_OF_RANGE, Partitions, Template, TimeRange, UNKNOWN, Values, kind_name, stays_below,
-};
+use super::{Counts, INVALID, OUT_OF_RANGE, Partitions, Template, TimeRange, UNKNOWN, Values, stays_below};
 use crate::record::identity::{Account, EventKind};
 
 /// A template, an account, a region, an environment and eight bytes of time, between bytes `FF` (text never has them;
@@ -62,7 +60,7 @@ fn read_aloud(text: &str, values: &Values<'_>) -> (String, bool, bool) {
         ("{account}", values.account.map_or_else(|| UNKNOWN.to_owned(), |account| account.to_string())),
         ("{region}", region),
         ("{environment}", environment),
-        ("{kind}", kind_name(values.kind).to_owned()),
+        ("{kind}", values.kind.name().to_owned()),
         ("{sink}", "fuzz".to_owned()),
         ("{date}", at("%Y-%m-%d")),
         ("{hour}", at("%H")),

@@ -1,0 +1,99 @@
+//! Frames: what stands around each record and around a payload, so that what workers write is what a service reads.
+//!
+//! A worker writes the frame while it encodes; nothing is copied again to be sent.
+
+use super::{Encoder, put};
+use crate::record::Record;
+
+pub mod template;
+
+pub use template::Template;
+
+/// What stands around each record, and around a payload of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Before the first record of a payload.
+    pub open: Box<[u8]>,
+    /// After each record; not after the last where something closes the payload.
+    pub separator: Box<[u8]>,
+    /// After the last record.
+    pub close: Box<[u8]>,
+    /// What stands around each record.
+    pub around: Around,
+}
+
+/// What stands around one record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Around {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Text with values of the record in it.
+    Template(Template),
+}
+
+impl Frame {
+    /// One record on each line.
+    pub fn lines() -> Frame {
+        Frame::of(b"", b"\n", b"")
+    }
+
+    /// Elements of a JSON array.
+    pub fn array() -> Frame {
+        Frame::of(b"[", b",", b"]")
+    }
+
+    /// Nothing but the record.
+    pub fn bare() -> Frame {
+        Frame::of(b"", b"", b"")
+    }
+
+    /// These around payloads, and nothing around records.
+    pub fn of(open: &[u8], separator: &[u8], close: &[u8]) -> Frame {
+        let (open, separator, close) = (open.into(), separator.into(), close.into());
+        Frame { open, separator, close, around: Around::Nothing }
+    }
+
+    /// The same with something around each record.
+    #[must_use]
+    pub fn around(self, around: Around) -> Frame {
+        Frame { around, ..self }
+    }
+
+    /// Writes a record in its frame from `at` on, the separator included; returns where it ends.
+    pub fn write(&self, encoder: &mut Encoder, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> usize {
+        let end = match &self.around {
+            Around::Nothing => encoder.encode_at(record, out, at),
+            Around::Template(template) => template.write(encoder, record, out, at),
+        };
+        put(out, end, &self.separator)
+    }
+
+    /// Ends a payload that ends with a separator.
+    pub fn end(&self, body: &mut Vec<u8>) {
+        if !self.close.is_empty() {
+            body.truncate(body.len() - self.separator.len().min(body.len()));
+            body.extend_from_slice(&self.close);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_has_commas_between_and_brackets_around() {
+        let frame = Frame::array();
+        let mut body = frame.open.to_vec();
+        for record in [&b"{}"[..], b"{\"a\":1}"] {
+            body.extend_from_slice(record);
+            body.extend_from_slice(&frame.separator);
+        }
+        frame.end(&mut body);
+        assert_eq!(body, b"[{},{\"a\":1}]");
+        let mut lines = b"{}\n".to_vec();
+        Frame::lines().end(&mut lines);
+        assert_eq!(lines, b"{}\n");
+    }
+}
