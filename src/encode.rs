@@ -43,6 +43,8 @@ pub enum Shape {
 pub struct Encoder {
     shape: Arc<Shape>,
     texts: added::Texts,
+    /// What of the additions a frame says once more.
+    fields: added::Texts,
     fast: fast::Fast,
     /// The same for records that span lines.
     lines: fast::Fast,
@@ -56,6 +58,7 @@ impl Encoder {
         Encoder {
             shape,
             texts: added::Texts::default(),
+            fields: added::Texts::default(),
             fast: fast::Fast::default(),
             lines: fast::Fast::default(),
             edges: nested::Edges::default(),

@@ -26,10 +26,21 @@ pub(crate) struct Texts {
 impl Texts {
     /// The text of a record's additions, by `write` where it is not known. Empty where nothing was added.
     pub(crate) fn of(&mut self, overlay: &Overlay, write: impl FnOnce(&Overlay, &mut Vec<u8>)) -> &[u8] {
+        self.of_kind(0, overlay, write)
+    }
+
+    /// The same, where texts of several kinds are made of the same fragments.
+    pub(crate) fn of_kind(
+        &mut self,
+        kind: u64,
+        overlay: &Overlay,
+        write: impl FnOnce(&Overlay, &mut Vec<u8>),
+    ) -> &[u8] {
         if overlay.added.is_empty() {
             return &[];
         }
         self.key.clear();
+        self.key.push(kind);
         self.key.extend(
             overlay.added.iter().map(|(parent, fragment)| u64::from(fragment.id) << 2 | *parent as u64),
         );

@@ -5,8 +5,10 @@
 use super::{Encoder, put};
 use crate::record::Record;
 
+pub mod splunk;
 pub mod template;
 
+pub use splunk::Splunk;
 pub use template::Template;
 
 /// What stands around each record, and around a payload of them.
@@ -30,6 +32,8 @@ pub enum Around {
     Nothing,
     /// Text with values of the record in it.
     Template(Template),
+    /// What Splunk's HTTP Event Collector wants to know of an event.
+    Splunk(Splunk),
 }
 
 impl Frame {
@@ -65,6 +69,7 @@ impl Frame {
         let end = match &self.around {
             Around::Nothing => encoder.encode_at(record, out, at),
             Around::Template(template) => template.write(encoder, record, out, at),
+            Around::Splunk(splunk) => splunk.write(encoder, record, out, at),
         };
         put(out, end, &self.separator)
     }
