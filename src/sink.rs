@@ -178,6 +178,11 @@ pub trait Sink: Send + Sync {
         1
     }
 
+    /// Waits until [`Sink::concurrency`] has grown, where it does while writes are in flight.
+    fn freed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// How long an answer may take before it is said aloud that there is none.
     fn patience(&self) -> Duration {
         Duration::from_secs(10)

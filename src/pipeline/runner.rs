@@ -74,6 +74,7 @@ pub async fn run<S: Sink>(sink: Arc<S>, line: Line, mut sent: UnboundedReceiver<
             biased;
             Some(()) = writing.next(), if !writing.is_empty() => {}
             () = pausing.begun.notified(), if !waiting.is_empty() => {}
+            () = sink.freed(), if !waiting.is_empty() => {}
             next = sent.recv(), if open && finishing.is_none() => match next {
                 Some(Sent::Payload(payload)) => waiting.push_back(payload),
                 Some(Sent::Finish(answer)) => finishing = Some(answer),

@@ -7,6 +7,8 @@
 //! - Of a payload that was taken in part only the rest is sent again; what is too large is sent in halves ([`parts`]).
 //! - What the server will never take goes to rejects, with its reason. Where it refuses a whole request without saying
 //!   which record it means, the record is found by halving.
+//! - What was received, and will be confirmed later, is waited for without keeping others from being sent; what is not
+//!   confirmed is sent again.
 //! - A request without an answer may have been taken: it is sent again, and its records are counted as possible
 //!   duplicates.
 //!
@@ -23,9 +25,12 @@ pub mod parts;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::StatusCode;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use auth::{AuthConfig, Trouble};
@@ -66,7 +71,35 @@ pub trait Protocol: Send + Sync {
     fn recognises(&self) -> bool {
         false
     }
+
+    /// Whether an answer says that there is too much to do.
+    fn is_overloaded(&self, answer: &Answer) -> bool {
+        matches!(answer.status.as_u16(), 429 | 503)
+    }
+
+    /// Waits until what was received is confirmed: see [`Judged::Received`]. `client` may ask for it.
+    ///
+    /// Cancel: it is not known whether it is.
+    ///
+    /// # Errors
+    /// It is not, and nobody knows whether it ever will be: it is sent again. Why.
+    fn confirmed(
+        &self,
+        _promise: Promise,
+        _client: &reqwest::Client,
+    ) -> impl Future<Output = Result<(), String>> + Send {
+        async { Ok(()) }
+    }
+
+    /// How long an answer may take, its confirmation too, before it is said aloud that there is none.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
 }
+
+/// What a protocol knows a received part by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Promise(pub u64);
 
 /// What an answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +121,10 @@ pub enum Judged {
     Refused(String),
     /// Those named were not taken, by their place in the part; the others were.
     Items(Vec<(u32, Item)>),
+    /// It will never take the record at this place of the part. What became of the others is not known.
+    Invalid(u32, String),
+    /// The other side has it, and says later whether it keeps it.
+    Received(Promise),
 }
 
 /// What became of one record.
@@ -109,6 +146,10 @@ pub struct Deliver<P> {
     figures: Arc<Figures>,
     compression: crate::encode::compress::Compression,
     frame: Frame,
+    /// Payloads that only wait for a confirmation.
+    received: AtomicUsize,
+    /// One more does.
+    freed: Notify,
 }
 
 /// How a part fared.
@@ -147,6 +188,8 @@ impl<P: Protocol> Deliver<P> {
             figures: build.figures.clone(),
             compression: packing.compression,
             frame: packing.frame,
+            received: AtomicUsize::new(0),
+            freed: Notify::new(),
         })
     }
 
@@ -203,7 +246,7 @@ impl<P: Protocol> Deliver<P> {
         let (fared, ended) = match answer.await {
             Ok(answer) => {
                 let judged = self.protocol.judge(&answer, part);
-                let ended = self.count(&judged, answer.status);
+                let ended = self.count(&judged, &answer);
                 (Fared::Judged(judged, answer.status), ended)
             }
             Err(error) => {
@@ -228,24 +271,26 @@ impl<P: Protocol> Deliver<P> {
     }
 
     /// Counts what was refused; says what the answer tells about the load.
-    fn count(&self, judged: &Judged, status: StatusCode) -> Ended {
+    fn count(&self, judged: &Judged, answer: &Answer) -> Ended {
         if !matches!(judged, Judged::Pause(_)) {
             self.gate.open();
         }
+        let overloaded = self.protocol.is_overloaded(answer);
         match judged {
-            Judged::Taken => return Ended::Answered,
+            Judged::Taken | Judged::Received(_) if overloaded => return Ended::Overloaded,
+            Judged::Taken | Judged::Received(_) => return Ended::Answered,
             Judged::Items(items) => {
                 for (_, Item::Retry(status, _) | Item::Refused(status, _)) in items {
                     self.figures.refused(figures::named(*status), 1);
                 }
             }
-            _ => self.figures.refused(figures::named(status.as_u16()), 1),
+            _ => self.figures.refused(figures::named(answer.status.as_u16()), 1),
         }
         let busy = |item: &Item| matches!(item, Item::Retry(429, _));
         match judged {
             Judged::Pause(_) => Ended::Apart,
             Judged::Items(items) if items.iter().any(|(_, item)| busy(item)) => Ended::Overloaded,
-            Judged::Retry { .. } if matches!(status.as_u16(), 429 | 503) => Ended::Overloaded,
+            Judged::Retry { .. } if overloaded => Ended::Overloaded,
             _ => Ended::Answered,
         }
     }
@@ -289,11 +334,28 @@ impl<P: Protocol> Deliver<P> {
         todo.push(0..payload.records_left());
         let (mut left, mut trouble) = (Vec::new(), None);
         let (mut refusals, mut accepted) = (0, false);
+        let mut promised = Vec::new();
         while let Some(range) = todo.pop() {
             let part = self.part(payload, body, &range).await?;
             let next = self.exchange(&part).await;
             match self.next(next, &part) {
                 Next::Taken => accepted = true,
+                Next::Received(promise) => {
+                    accepted = true;
+                    promised.push((range, promise));
+                }
+                Next::Invalid(_, message) if !accepted && refusals >= PATIENCE => {
+                    range.for_each(|at| payload.refuse(at, message.clone()));
+                }
+                Next::Invalid(at, message) => {
+                    refusals += 1;
+                    let at = range.start + at;
+                    payload.refuse(at, message);
+                    // Where there is one there may be more: in halves, so that each of them costs less than the last.
+                    let middle = at + 1 + (range.end - at - 1) / 2;
+                    let rest = [middle..range.end, at + 1..middle, range.start..at];
+                    todo.extend(rest.into_iter().filter(|range| !range.is_empty()));
+                }
                 Next::Items(items) => {
                     accepted = true;
                     for (at, item) in items.into_iter().filter(|(at, _)| *at < part.records) {
@@ -322,8 +384,36 @@ impl<P: Protocol> Deliver<P> {
                 }
             }
         }
+        for (range, message) in self.unconfirmed(promised).await {
+            if !self.protocol.recognises() {
+                self.figures.may_be_there(u64::from(range.end - range.start));
+            }
+            left.extend(range);
+            trouble.get_or_insert(SinkError::Retry { message, after: None });
+        }
         left.sort_unstable();
         Ok((left, trouble))
+    }
+
+    /// Waits for confirmations, and keeps nothing else from being sent meanwhile. Returns what is not confirmed, and why.
+    async fn unconfirmed(&self, promised: Vec<(Range<u32>, Promise)>) -> Vec<(Range<u32>, String)> {
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        if promised.is_empty() {
+            return Vec::new();
+        }
+        self.received.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.received);
+        self.freed.notify_one();
+        let confirmed = promised.into_iter().map(async |(range, promise)| {
+            let confirmed = self.protocol.confirmed(promise, &self.client).await;
+            confirmed.err().map(|message| (range, message))
+        });
+        join_all(confirmed).await.into_iter().flatten().collect()
     }
 
     /// What is to be done after a part fared so.
@@ -331,6 +421,13 @@ impl<P: Protocol> Deliver<P> {
         match fared {
             Fared::Judged(judged, _) => match judged {
                 Judged::Taken => Next::Taken,
+                Judged::Received(promise) => Next::Received(promise),
+                Judged::Invalid(at, message) if at < part.records => {
+                    // What is sent again may be there.
+                    self.figures.may_be_there(u64::from(at));
+                    Next::Invalid(at, message)
+                }
+                Judged::Invalid(_, message) => Next::Halve { too_large: false, message },
                 Judged::Items(items) => {
                     let retried = items.iter().filter(|(_, item)| matches!(item, Item::Retry(..))).count();
                     self.figures.retries(retried as u64);
@@ -363,6 +460,8 @@ impl<P: Protocol> Deliver<P> {
 /// What is to be done after an answer.
 enum Next {
     Taken,
+    Received(Promise),
+    Invalid(u32, String),
     Items(Vec<(u32, Item)>),
     /// What was refused is sent in halves; a single record is refused.
     Halve {
@@ -406,6 +505,14 @@ impl<P: Protocol> Sink for Deliver<P> {
     }
 
     fn concurrency(&self) -> usize {
-        self.limit.current()
+        self.limit.current() + self.received.load(Ordering::Relaxed)
+    }
+
+    async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    fn patience(&self) -> Duration {
+        self.protocol.patience()
     }
 }
