@@ -2,6 +2,7 @@
 
 pub mod deliver;
 pub mod file;
+pub mod http;
 pub mod stdout;
 pub mod template;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use crate::ack::Ack;
 use crate::clock::Clock;
-use crate::config::SinkConfig;
+use crate::config::{At, SinkConfig};
 use crate::encode::compress::Compression;
 use crate::encode::frame::Frame;
 use crate::encode::packer::{Packing, Spare};
@@ -212,6 +213,8 @@ pub struct Build<'a> {
 pub enum AnySink {
     /// `file`
     File(file::FileSink),
+    /// `http`
+    Http(Box<deliver::Deliver<http::Http>>),
     /// `stdout`
     Stdout(stdout::StdoutSink),
     /// Any of them, in a dry run: takes everything and writes nothing.
@@ -231,6 +234,9 @@ impl AnySink {
                 let build = file::Build { name, data_dir, clock, open_files: build.open_files.clone() };
                 file::FileSink::build(config, &build).map(AnySink::File).map_err(|error| failed(&error))
             }
+            SinkConfig::Http(config) => {
+                config.build(build).map(|sink| AnySink::Http(Box::new(sink))).map_err(|error| failed(&error))
+            }
             SinkConfig::Stdout(_) => {
                 stdout::StdoutSink::build().map(AnySink::Stdout).map_err(|error| failed(&error))
             }
@@ -245,6 +251,7 @@ impl AnySink {
     /// What its payloads must be.
     pub fn packing(config: &SinkConfig) -> Packing {
         let compression = match config {
+            SinkConfig::Http(config) => return config.packing(),
             SinkConfig::File(config) => match config.resolve().map(|(compression, _)| compression) {
                 Ok(file::Compression::Gzip) => Compression::Gzip,
                 Ok(file::Compression::Zstd) => Compression::Zstd,
@@ -271,7 +278,17 @@ impl AnySink {
                 let oldest = config.oldest.as_ref().map(|oldest| *oldest.value());
                 Some(Partitions::new(template, name).believing(oldest))
             }
-            SinkConfig::Stdout(_) => None,
+            SinkConfig::Http(_) | SinkConfig::Stdout(_) => None,
+        }
+    }
+
+    /// Takes secrets from settings that were read again.
+    pub fn renew(&self, config: &SinkConfig) {
+        match (self, config) {
+            (AnySink::Http(sink), SinkConfig::Http(config)) => {
+                sink.renew(config.auth.as_ref().map(At::value))
+            }
+            _ => {}
         }
     }
 
@@ -279,7 +296,7 @@ impl AnySink {
     pub fn partitions(&self) -> Option<Arc<Partitions>> {
         match self {
             AnySink::File(sink) => Some(sink.partitions().clone()),
-            AnySink::Stdout(_) => None,
+            AnySink::Http(_) | AnySink::Stdout(_) => None,
             AnySink::Nowhere(partitions) => partitions.clone(),
         }
     }
@@ -289,6 +306,7 @@ impl Sink for AnySink {
     async fn write(&self, payload: &mut Payload) -> Result<(), SinkError> {
         match self {
             AnySink::File(sink) => sink.write(payload).await,
+            AnySink::Http(sink) => sink.write(payload).await,
             AnySink::Stdout(sink) => sink.write(payload).await,
             AnySink::Nowhere(_) => {
                 payload.release();
@@ -300,14 +318,25 @@ impl Sink for AnySink {
     fn concurrency(&self) -> usize {
         match self {
             AnySink::File(sink) => sink.concurrency(),
+            AnySink::Http(sink) => sink.concurrency(),
             AnySink::Stdout(sink) => sink.concurrency(),
             AnySink::Nowhere(_) => 1,
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match self {
+            AnySink::File(sink) => sink.patience(),
+            AnySink::Http(sink) => sink.patience(),
+            AnySink::Stdout(sink) => sink.patience(),
+            AnySink::Nowhere(_) => Duration::MAX,
         }
     }
 
     async fn finish(&self) -> Result<(), SinkError> {
         match self {
             AnySink::File(sink) => sink.finish().await,
+            AnySink::Http(sink) => sink.finish().await,
             AnySink::Stdout(sink) => sink.finish().await,
             AnySink::Nowhere(_) => Ok(()),
         }

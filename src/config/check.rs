@@ -71,6 +71,8 @@ pub(super) fn all(
     endpoint::check_all(raw, globals, &mut problems);
     check_transforms(raw, &mut problems);
     check_shapes_of_sinks(raw, &mut problems);
+    let sinks = raw.sinks.iter().filter_map(|named| named.config.whole());
+    problems.extend(sinks.flat_map(super::SinkConfig::problems));
     check_pipelines(raw, plans, &mut problems);
     paths::check(raw, data_dir.filter(|_| raw.globals.whole().is_some()), globals, around, &mut problems);
     if raw.globals.whole().is_some() {

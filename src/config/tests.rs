@@ -173,7 +173,7 @@ fn flat_is_a_shape_without_being_declared_and_the_declared_one_where_it_is() {
         let resolved = fine(&format!("{SOURCE}{text}[sinks.out]\ntype = \"stdout\"\nshape = \"flat\"\n"));
         resolved.pipelines[0].sinks[0].shape.clone()
     };
-    let default = transform::flatten::Config::default();
+    let default = crate::transform::flatten::Config::default();
     assert_eq!(shape(""), Shape::Flatten { name: "flat".into(), config: default });
     let Shape::Flatten { config, .. } = shape("[transforms.flat]\ntype = \"flatten\"\nseparator = \"_\"\n")
     else {

@@ -324,6 +324,7 @@ impl Engine {
         Watched {
             pipelines: self.pipelines.clone(),
             feeds: self.feeds.clone(),
+            sinks: self.sinks.iter().map(|(sink, line, _)| (line.name.clone(), sink.clone())).collect(),
             budget: self.budget.clone(),
             store: self.store.clone(),
             rejects: self.rejects.clone(),

@@ -14,6 +14,8 @@ use super::meter::Metered;
 use super::rejects::Rejects;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Resolved;
+use crate::sink::AnySink;
+use crate::sink::deliver::figures::Figured;
 use crate::sink::template::Counts;
 use crate::source::figures::Figures;
 use crate::source::{AnySource, Source as _};
@@ -76,6 +78,7 @@ impl Pulse {
 pub struct Watched {
     pub(super) pipelines: Vec<Arc<Pipeline>>,
     pub(super) feeds: Vec<Arc<Feed<AnySource>>>,
+    pub(super) sinks: Vec<(Arc<str>, Arc<AnySink>)>,
     pub(super) budget: Budget,
     pub(super) store: Arc<Store>,
     pub(super) rejects: Arc<Rejects>,
@@ -163,6 +166,8 @@ pub struct SinkShot {
     pub failed: u64,
     /// What was counted for each payload.
     pub meter: Metered,
+    /// What the delivery layer counted, where the sink stands on it and something was sent.
+    pub delivery: Option<Figured>,
     /// What was replaced in its paths, where it has some.
     pub paths: Option<Counts>,
 }
@@ -220,6 +225,12 @@ impl Watched {
                 step.transform.renew(component.name.value(), &component.config);
             }
         }
+        for (name, sink) in &self.sinks {
+            let configured = again.into_iter().flat_map(|again| &again.sinks);
+            configured
+                .filter(|component| **component.name.value() == **name)
+                .for_each(|component| sink.renew(&component.config));
+        }
         for feed in &self.feeds {
             let configured = again.into_iter().flat_map(|again| &again.sources);
             configured
@@ -268,6 +279,7 @@ impl Watched {
             books: totals.books.sinks.get(number).copied().unwrap_or_default(),
             failed: totals.given_back.sinks.get(number).map_or(0, |page| page.failed),
             meter: sink.meter.read(),
+            delivery: sink.meter.delivery.read(),
             paths: sink.partitions.as_ref().map(|partitions| partitions.counts()),
         });
         PipelineShot {

@@ -43,9 +43,11 @@ pub enum Read {
     Transform(Of<StepShot>),
     /// Each sink of each pipeline: labels `pipeline` and `sink`.
     Sink(Of<SinkShot>),
+    /// The same by reason: labels `pipeline`, `sink` and `reason`.
+    SinkBy(fn(&SinkShot) -> Vec<(&'static str, u64)>),
 }
 
-use Read::{Build, Pipeline, Program, Shard, Sink, Source, SourceBy, Transform};
+use Read::{Build, Pipeline, Program, Shard, Sink, SinkBy, Source, SourceBy, Transform};
 
 /// Shards of a source with values of their own, at most.
 const MOST_SHARDS: usize = 200;
@@ -134,6 +136,14 @@ pub const TABLE: &[Row] = &[
     row("trailship_sink_sent_bytes_total", "Bytes of these payloads as they were sent.", Sink(|at| n(at.meter.sent_bytes))),
     row("trailship_sink_retries_total", "Times it did not take a payload, which is then tried again.", Sink(|at| n(at.meter.retries))),
     row("trailship_sink_payloads_retrying", "Payloads that are being tried again now.", Sink(|at| n(at.meter.retrying))),
+    row("trailship_sink_requests_total", "Requests sent.", Sink(|at| n(at.delivery.as_ref()?.requests))),
+    row("trailship_sink_request_bytes_total", "Bytes of their bodies, as sent.", Sink(|at| n(at.delivery.as_ref()?.request_bytes))),
+    row("trailship_sink_request_seconds_total", "How long their answers took, together.", Sink(|at| Some(at.delivery.as_ref()?.request_time.as_secs_f64()))),
+    row("trailship_sink_request_wait_seconds_total", "How long requests waited for their turn, together.", Sink(|at| Some(at.delivery.as_ref()?.waited.as_secs_f64()))),
+    row("trailship_sink_concurrency_limit", "Requests that may be on their way at a time, as the server's answers allow.", Sink(|at| n(at.delivery.as_ref()?.limit))),
+    row("trailship_sink_refusals_total", "Requests and single records that were not taken, by status or what happened.", SinkBy(|at| at.delivery.as_ref().map(|delivery| delivery.refusals.clone()).unwrap_or_default())),
+    row("trailship_sink_records_retried_total", "Records of requests taken in part that were sent again.", Sink(|at| n(at.delivery.as_ref()?.retried_records))),
+    row("trailship_sink_possible_duplicates_total", "Records sent again though the server may have them: no answer came.", Sink(|at| n(at.delivery.as_ref()?.possible_duplicates))),
     row("trailship_sink_paths_invalid_total", "Records with `_invalid` in their path.", Sink(|at| n(at.paths?.invalid))),
     row("trailship_sink_paths_overflow_total", "Records with `_overflow` in their path: too many different ones.", Sink(|at| n(at.paths?.overflow))),
     row("trailship_sink_paths_out_of_range_total", "Records with `out-of-range` in their path: too old, or of the future.", Sink(|at| n(at.paths?.out_of_range))),
@@ -171,6 +181,7 @@ impl Row {
             SourceBy(_) => &["pipeline", "source", "outcome"],
             Transform(_) => &["pipeline", "transform"],
             Sink(_) => &["pipeline", "sink"],
+            SinkBy(_) => &["pipeline", "sink", "reason"],
         }
     }
 
@@ -224,6 +235,15 @@ impl Row {
             Sink(read) => {
                 for at in &all.pipelines {
                     at.sinks.iter().for_each(|sink| add(&[&at.name, &sink.name], read(sink)));
+                }
+            }
+            SinkBy(read) => {
+                for (at, sink) in
+                    all.pipelines.iter().flat_map(|at| at.sinks.iter().map(move |sink| (at, sink)))
+                {
+                    for (value, number) in read(sink) {
+                        add(&[&at.name, &sink.name, value], n(number));
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 17] = [
+pub(super) const SHOWN: [(&str, &str, &str); 18] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
     ("sources", "news", "sqs"),
@@ -23,13 +23,14 @@ pub(super) const SHOWN: [(&str, &str, &str); 17] = [
     ("transforms", "flat", "flatten"),
     ("sinks", "screen", "stdout"),
     ("sinks", "archive", "file"),
+    ("sinks", "lake", "http"),
 ];
 
 /// Components that stand there as comments: the example runs as it is.
-const ASIDE: [&str; 6] = ["bucket", "news", "stream", "endpoint", "group", "history"];
+const ASIDE: [&str; 7] = ["bucket", "news", "stream", "endpoint", "group", "history", "lake"];
 
 /// Settings that the example states, as TOML.
-const STATED: [(&str, &str); 14] = [
+const STATED: [(&str, &str); 15] = [
     ("sources.trail.path", r#""./trail""#),
     ("sources.bucket.bucket", r#""acme-org-trail""#),
     ("sources.news.queue_url", r#""https://sqs.eu-west-1.amazonaws.com/123456789012/trail""#),
@@ -44,10 +45,11 @@ const STATED: [(&str, &str); 14] = [
     ("transforms.thin.keep_one_in", "50"),
     ("sinks.archive.path", r#""out/{account}/{date}.ndjson.gz""#),
     ("sinks.archive.shape", r#""flat""#),
+    ("sinks.lake.url", r#""https://ingest.example.com/v1/events""#),
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 78] = [
+const POSSIBLE: [(&str, &str); 97] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -126,6 +128,25 @@ const POSSIBLE: [(&str, &str); 78] = [
     ("sinks.archive.oldest", r#""400 d""#),
     ("sinks.archive.match", r#"{ recipientAccountId = ["111122223333"] }"#),
     ("transforms.thin.salt", r#""thin""#),
+    ("sinks.lake.method", r#""POST""#),
+    ("sinks.lake.format", r#""json_array""#),
+    ("sinks.lake.template", r#"'{"time":{{time_ms}},"event":{{record}}}'"#),
+    ("sinks.lake.envelope", r#"'{"Records":[{{events}}]}'"#),
+    ("sinks.lake.content_type", r#""application/json""#),
+    ("sinks.lake.headers", r#"{ X-Tenant = "security" }"#),
+    ("sinks.lake.auth", r#"{ type = "bearer", token = { env = "INGEST_TOKEN" } }"#),
+    ("sinks.lake.batch.bytes", r#""1 MiB""#),
+    ("sinks.lake.batch.events", "1000"),
+    ("sinks.lake.batch.age", r#""1s""#),
+    ("sinks.lake.batch.compression", r#""gzip""#),
+    ("sinks.lake.connection.concurrency", "8"),
+    ("sinks.lake.connection.proxy", r#""http://proxy.example.com:3128""#),
+    ("sinks.lake.connection.ca_file", r#""/etc/trailship/ca.crt""#),
+    ("sinks.lake.connection.cert_file", r#""/etc/trailship/client.crt""#),
+    ("sinks.lake.connection.key_file", r#""/etc/trailship/client.key""#),
+    ("sinks.lake.answers.retry", "[423]"),
+    ("sinks.lake.shape", r#""nested""#),
+    ("sinks.lake.match", r#"{ eventCategory = ["Management"] }"#),
 ];
 
 /// What stands below a component: tables that the settings above cannot hold.
@@ -239,7 +260,9 @@ impl Page {
         for (key, setting) in properties {
             let below = self.definition(setting).filter(|definition| definition.get("properties").is_some());
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            match below {
+            // A table of which only some settings go together is shown on one line.
+            let on_one_line = POSSIBLE.iter().any(|(at, _)| *at == path);
+            match below.filter(|_| !on_one_line) {
                 Some(below) => tables.push((path, setting, below.clone())),
                 None => single.push((path, key, setting)),
             }
@@ -255,6 +278,7 @@ impl Page {
             self.text.push('\n');
             self.words(setting.get("description"));
             self.variants(setting);
+            self.parts(setting);
             let mark = if stated.is_some() { "" } else { "#" };
             self.text.push_str(&format!("{mark}{key} = {value}\n"));
         }
@@ -272,6 +296,17 @@ impl Page {
         let any = || setting.get("anyOf")?.as_array()?.iter().find_map(refers);
         let name = refers(setting).or_else(any)?;
         self.definitions.get(name.rsplit('/').next()?)
+    }
+
+    /// Writes what stands in a table that is shown on one line, each setting with its words.
+    fn parts(&mut self, setting: &Value) {
+        let properties =
+            self.definition(setting).and_then(|table| table.get("properties")?.as_object().cloned());
+        for (key, part) in properties.into_iter().flatten() {
+            let words =
+                part.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
+            self.words(Some(&json!(format!("  `{key}`: {words}"))));
+        }
     }
 
     /// Writes the values that an enumerated setting takes, each with its words.

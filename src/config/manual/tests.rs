@@ -60,6 +60,7 @@ fn every_setting_of_the_example_can_be_uncommented() {
                 "listen",
                 "certificate",
                 "key",
+                "url",
             ];
             let needed = needed.iter().any(|name| line.starts_with(&format!("#{name} = ")));
             if aside && (heading.is_some() || needed) { line[1..].to_owned() } else { line.to_owned() }
@@ -75,10 +76,10 @@ fn every_setting_of_the_example_can_be_uncommented() {
         let mut lines = lines.clone();
         lines[index] = setting;
         if let Err(problems) = read(&lines.join("\n")) {
-            let exclusive = problems
-                .list()
-                .iter()
-                .all(|problem| problem.severity == Severity::Warning || problem.message.contains("has both"));
+            let exclusive = problems.list().iter().all(|problem| {
+                problem.severity == Severity::Warning
+                    || ["has both", "needs its key"].iter().any(|expected| problem.message.contains(expected))
+            });
             assert!(exclusive, "{problems}");
         }
         tried += 1;

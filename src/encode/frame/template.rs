@@ -159,10 +159,6 @@ impl FromStr for Template {
             let hint = "write {{record}} where the event goes, or \"{{record_text}}\" for the event as text";
             return Err(ValueError::new("the template has no place for the event", hint));
         }
-        if text.contains(['\n', '\r']) {
-            let hint = "write it on one line: each event is one line";
-            return Err(ValueError::new("the template has a line break in it", hint));
-        }
         Ok(Template { text: text.into(), pieces })
     }
 }
@@ -178,3 +174,32 @@ read_from_text!(
     "text with the event in it, as in '{\"event\":{{record}}}'",
     ["{\"timestamp\":{{time_ms}},\"event\":{{record}}}"]
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_double_braces_and_single_ones_are_text() {
+        let template: Template = "{\"a\":{\"b\":{{{ record }}}}".parse().unwrap();
+        let text = |text: &str| Piece::Text(text.as_bytes().into());
+        assert_eq!(template.pieces, [text("{\"a\":{\"b\":{"), Piece::Value(Name::Record), text("}}")]);
+        let template: Template = "{{time_ms}} {{record_text}}".parse().unwrap();
+        assert_eq!(
+            template.pieces,
+            [Piece::Value(Name::TimeMillis), text(" "), Piece::Value(Name::RecordText)]
+        );
+    }
+
+    #[test]
+    fn a_template_without_the_event_or_with_unknown_names_is_refused() {
+        for (bad, message) in [
+            ("{}", "the template has no place for the event"),
+            ("{{id}}", "the template has no place for the event"),
+            ("{{record", "`{{` is not closed"),
+            ("{{event}}", "`{{event}}` is not a name that a template may use"),
+        ] {
+            assert_eq!(bad.parse::<Template>().unwrap_err().message, message);
+        }
+    }
+}

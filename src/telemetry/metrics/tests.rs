@@ -14,6 +14,7 @@ use crate::pipeline::books::{Books, SinkBooks, StepBooks};
 use crate::pipeline::feed::Road;
 use crate::pipeline::line::Totals;
 use crate::pipeline::meter::Metered;
+use crate::sink::deliver::figures::Figured;
 use crate::sink::template::Counts;
 use crate::source::figures::{Figures, Requests, ShardLag};
 
@@ -97,6 +98,16 @@ fn all() -> Snapshot {
             books: SinkBooks { not_matched: 2, delivered: 19, rejected: 1, failed: 0 },
             failed: 3,
             meter: Metered { payloads: 5, raw_bytes: 5000, sent_bytes: 500, retries: 4, retrying: 1 },
+            delivery: Some(Figured {
+                requests: 9,
+                request_bytes: 700,
+                request_time: Duration::from_millis(1500),
+                waited: Duration::from_millis(250),
+                retried_records: 6,
+                possible_duplicates: 7,
+                limit: 8,
+                refusals: vec![("429", 2), ("timeout", 1)],
+            }),
             paths: Some(Counts { invalid: 1, overflow: 2, out_of_range: 3 }),
         }],
     };
