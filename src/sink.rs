@@ -284,11 +284,8 @@ impl AnySink {
 
     /// Takes secrets from settings that were read again.
     pub fn renew(&self, config: &SinkConfig) {
-        match (self, config) {
-            (AnySink::Http(sink), SinkConfig::Http(config)) => {
-                sink.renew(config.auth.as_ref().map(At::value))
-            }
-            _ => {}
+        if let (AnySink::Http(sink), SinkConfig::Http(config)) = (self, config) {
+            sink.renew(config.auth.as_ref().map(At::value));
         }
     }
 

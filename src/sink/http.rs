@@ -21,6 +21,7 @@ use http::{HeaderMap, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Clock;
 use crate::config::{At, ByteSize, Match, Problem, ValueError, read_from_text};
 use crate::encode::compress::Compression;
 use crate::encode::frame::{Around, Frame, Template};
@@ -300,7 +301,8 @@ impl Config {
             Some(Verb::Put) => Method::PUT,
             Some(Verb::Post) | None => Method::POST,
         };
-        let protocol = Http { target, method, headers, answers: self.answers.clone() };
+        let protocol =
+            Http { target, method, headers, answers: self.answers.clone(), clock: build.clock.clone() };
         Deliver::build(protocol, &self.connection, self.auth.as_ref().map(At::value), packing, build)
     }
 }
@@ -311,6 +313,7 @@ pub struct Http {
     method: Method,
     headers: HeaderMap,
     answers: Answers,
+    clock: Clock,
 }
 
 impl Protocol for Http {
@@ -328,9 +331,7 @@ impl Protocol for Http {
         }
         let message = format!("{} answers {}", self.target, answer.shown());
         match meaning(&self.answers, status) {
-            Meaning::Retry => {
-                Judged::Retry { message, after: answer.retry_after(std::time::SystemTime::now()) }
-            }
+            Meaning::Retry => Judged::Retry { message, after: answer.retry_after(self.clock.now()) },
             Meaning::Split => Judged::Split(message),
             Meaning::Refuse => Judged::Refused(message),
             Meaning::Pause => Judged::Pause(message),

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::may_carry_secrets;
+use crate::clock::Timestamp;
 use crate::config::{At, Duration as Span, ValueError};
 use crate::telemetry::escaped;
 
@@ -218,11 +219,16 @@ impl Answer {
     }
 
     /// How long the server wants us to wait: `Retry-After` in seconds or as a date.
-    pub fn retry_after(&self, now: std::time::SystemTime) -> Option<Duration> {
+    pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         let text = self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
         let wait = match text.parse::<u64>() {
             Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+            Err(_) => {
+                let date =
+                    httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+                let now = Duration::from_nanos(u64::try_from(now.0).unwrap_or(0));
+                date.saturating_sub(now)
+            }
         };
         Some(wait.min(LONGEST_WAIT))
     }
@@ -259,7 +265,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date_and_never_believed_for_long() {
-        let now = std::time::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let now = Timestamp::from_seconds(784_111_777);
         let wait = |text| answer(Some(text), "").retry_after(now);
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:57 GMT"), Some(Duration::from_secs(20)));
