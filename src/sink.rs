@@ -3,6 +3,7 @@
 pub mod deliver;
 pub mod file;
 pub mod http;
+pub mod splunk_hec;
 pub mod stdout;
 pub mod template;
 
@@ -215,6 +216,8 @@ pub enum AnySink {
     File(file::FileSink),
     /// `http`
     Http(Box<deliver::Deliver<http::Http>>),
+    /// `splunk_hec`
+    SplunkHec(Box<deliver::Deliver<splunk_hec::Collector>>),
     /// `stdout`
     Stdout(stdout::StdoutSink),
     /// Any of them, in a dry run: takes everything and writes nothing.
@@ -237,6 +240,10 @@ impl AnySink {
             SinkConfig::Http(config) => {
                 config.build(build).map(|sink| AnySink::Http(Box::new(sink))).map_err(|error| failed(&error))
             }
+            SinkConfig::SplunkHec(config) => config
+                .build(build)
+                .map(|sink| AnySink::SplunkHec(Box::new(sink)))
+                .map_err(|error| failed(&error)),
             SinkConfig::Stdout(_) => {
                 stdout::StdoutSink::build().map(AnySink::Stdout).map_err(|error| failed(&error))
             }
@@ -252,6 +259,7 @@ impl AnySink {
     pub fn packing(config: &SinkConfig) -> Packing {
         let compression = match config {
             SinkConfig::Http(config) => return config.packing(),
+            SinkConfig::SplunkHec(config) => return config.packing(),
             SinkConfig::File(config) => match config.resolve().map(|(compression, _)| compression) {
                 Ok(file::Compression::Gzip) => Compression::Gzip,
                 Ok(file::Compression::Zstd) => Compression::Zstd,
@@ -278,14 +286,21 @@ impl AnySink {
                 let oldest = config.oldest.as_ref().map(|oldest| *oldest.value());
                 Some(Partitions::new(template, name).believing(oldest))
             }
-            SinkConfig::Http(_) | SinkConfig::Stdout(_) => None,
+            SinkConfig::Http(_) | SinkConfig::SplunkHec(_) | SinkConfig::Stdout(_) => None,
         }
     }
 
     /// Takes secrets from settings that were read again.
     pub fn renew(&self, config: &SinkConfig) {
-        if let (AnySink::Http(sink), SinkConfig::Http(config)) = (self, config) {
-            sink.renew(config.auth.as_ref().map(At::value));
+        match (self, config) {
+            (AnySink::Http(sink), SinkConfig::Http(config)) => {
+                sink.renew(config.auth.as_ref().map(At::value));
+            }
+            (AnySink::SplunkHec(sink), SinkConfig::SplunkHec(config)) => {
+                sink.protocol().renew(config.token.value());
+                sink.renew(None);
+            }
+            _ => {}
         }
     }
 
@@ -293,7 +308,7 @@ impl AnySink {
     pub fn partitions(&self) -> Option<Arc<Partitions>> {
         match self {
             AnySink::File(sink) => Some(sink.partitions().clone()),
-            AnySink::Http(_) | AnySink::Stdout(_) => None,
+            AnySink::Http(_) | AnySink::SplunkHec(_) | AnySink::Stdout(_) => None,
             AnySink::Nowhere(partitions) => partitions.clone(),
         }
     }
@@ -304,6 +319,7 @@ impl Sink for AnySink {
         match self {
             AnySink::File(sink) => sink.write(payload).await,
             AnySink::Http(sink) => sink.write(payload).await,
+            AnySink::SplunkHec(sink) => sink.write(payload).await,
             AnySink::Stdout(sink) => sink.write(payload).await,
             AnySink::Nowhere(_) => {
                 payload.release();
@@ -316,8 +332,19 @@ impl Sink for AnySink {
         match self {
             AnySink::File(sink) => sink.concurrency(),
             AnySink::Http(sink) => sink.concurrency(),
+            AnySink::SplunkHec(sink) => sink.concurrency(),
             AnySink::Stdout(sink) => sink.concurrency(),
             AnySink::Nowhere(_) => 1,
+        }
+    }
+
+    async fn freed(&self) {
+        match self {
+            AnySink::File(sink) => sink.freed().await,
+            AnySink::Http(sink) => sink.freed().await,
+            AnySink::SplunkHec(sink) => sink.freed().await,
+            AnySink::Stdout(sink) => sink.freed().await,
+            AnySink::Nowhere(_) => std::future::pending().await,
         }
     }
 
@@ -325,6 +352,7 @@ impl Sink for AnySink {
         match self {
             AnySink::File(sink) => sink.patience(),
             AnySink::Http(sink) => sink.patience(),
+            AnySink::SplunkHec(sink) => sink.patience(),
             AnySink::Stdout(sink) => sink.patience(),
             AnySink::Nowhere(_) => Duration::MAX,
         }
@@ -334,6 +362,7 @@ impl Sink for AnySink {
         match self {
             AnySink::File(sink) => sink.finish().await,
             AnySink::Http(sink) => sink.finish().await,
+            AnySink::SplunkHec(sink) => sink.finish().await,
             AnySink::Stdout(sink) => sink.finish().await,
             AnySink::Nowhere(_) => Ok(()),
         }

@@ -10,7 +10,7 @@ use super::matching::{Match, PathSegment};
 use super::problem::Problem;
 use super::resolve::{Plan, Resolved, shape_of};
 use super::suggest::{all_of, closest, one_of};
-use super::{ByteSize, Except, Globals, Raw, SourceConfig, Surroundings, TransformConfig};
+use super::{ByteSize, Except, Globals, Raw, SinkConfig, SourceConfig, Surroundings, TransformConfig};
 use crate::pattern::Pattern;
 use crate::pattern::family::SHIPPED;
 use std::ops::Range;
@@ -72,7 +72,8 @@ pub(super) fn all(
     check_transforms(raw, &mut problems);
     check_shapes_of_sinks(raw, &mut problems);
     let sinks = raw.sinks.iter().filter_map(|named| named.config.whole());
-    problems.extend(sinks.flat_map(super::SinkConfig::problems));
+    problems.extend(sinks.flat_map(SinkConfig::problems));
+    check_splunk(raw, plans, &mut problems);
     check_pipelines(raw, plans, &mut problems);
     paths::check(raw, data_dir.filter(|_| raw.globals.whole().is_some()), globals, around, &mut problems);
     if raw.globals.whole().is_some() {
@@ -331,6 +332,30 @@ fn check_shapes_of_sinks(raw: &Raw, problems: &mut Vec<Problem>) {
                 ));
             }
             _ => {}
+        }
+    }
+}
+
+/// Splunk's AWS add-on knows events as AWS wrote them: a shape hides them from it.
+fn check_splunk(raw: &Raw, plans: &[Plan], problems: &mut Vec<Problem>) {
+    for (index, sink) in raw.sinks.iter().enumerate() {
+        let Some(SinkConfig::SplunkHec(_)) = sink.config.whole() else { continue };
+        let (name, at) = (sink.name.value(), sink.name.span());
+        let message = format!("Splunk's AWS add-on will not understand the events of `{name}`");
+        match shape_of(sink) {
+            Some(shape) if shape.value() != "nested" => {
+                let label = "it knows the record as AWS wrote it: write \"nested\"";
+                problems.push(Problem::warning(shape.span(), message, label));
+            }
+            Some(_) => {}
+            None => {
+                let flat =
+                    plans.iter().filter(|plan| plan.sinks.contains(&index)).find_map(|plan| plan.shape);
+                let Some(flat) = flat.and_then(|flat| raw.transforms.get(flat)) else { continue };
+                let label = "it knows the record as AWS wrote it: add shape = \"nested\" to the sink";
+                let problem = Problem::warning(at, message, label);
+                problems.push(problem.and(flat.name.span(), "this shape stands before it"));
+            }
         }
     }
 }

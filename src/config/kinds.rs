@@ -177,18 +177,21 @@ pub enum SinkConfig {
     File(sink::file::Config),
     /// `http`
     Http(Box<sink::http::Config>),
+    /// `splunk_hec`
+    SplunkHec(Box<sink::splunk_hec::Config>),
     /// `stdout`
     Stdout(sink::stdout::Config),
 }
 
 impl Kind for SinkConfig {
     const PLACE: &'static str = "sink";
-    const TYPES: &'static [&'static str] = &["file", "http", "stdout"];
+    const TYPES: &'static [&'static str] = &["file", "http", "splunk_hec", "stdout"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
             "file" => part.into().map(Self::File),
             "http" => part.into().map(|config| Self::Http(Box::new(config))),
+            "splunk_hec" => part.into().map(|config| Self::SplunkHec(Box::new(config))),
             "stdout" => part.into().map(Self::Stdout),
             _ => Read::Nothing,
         }
@@ -198,6 +201,7 @@ impl Kind for SinkConfig {
         match kind {
             "file" => sink::file::Config::json_schema(generator),
             "http" => sink::http::Config::json_schema(generator),
+            "splunk_hec" => sink::splunk_hec::Config::json_schema(generator),
             "stdout" => sink::stdout::Config::json_schema(generator),
             _ => Schema::default(),
         }
@@ -210,6 +214,7 @@ impl SinkConfig {
         match self {
             Self::File(_) => "file",
             Self::Http(_) => "http",
+            Self::SplunkHec(_) => "splunk_hec",
             Self::Stdout(_) => "stdout",
         }
     }
@@ -219,6 +224,7 @@ impl SinkConfig {
         match self {
             Self::File(config) => config.shape.as_ref(),
             Self::Http(config) => config.shape.as_ref(),
+            Self::SplunkHec(config) => config.shape.as_ref(),
             Self::Stdout(config) => config.shape.as_ref(),
         }
     }
@@ -228,6 +234,7 @@ impl SinkConfig {
         match self {
             Self::File(config) => config.r#match.as_ref(),
             Self::Http(config) => config.r#match.as_ref(),
+            Self::SplunkHec(config) => config.r#match.as_ref(),
             Self::Stdout(config) => config.r#match.as_ref(),
         }
     }
@@ -236,6 +243,7 @@ impl SinkConfig {
     pub fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Http(config) => config.problems(),
+            Self::SplunkHec(config) => config.problems(),
             Self::File(_) | Self::Stdout(_) => Vec::new(),
         }
     }

@@ -21,8 +21,8 @@ pub mod figures;
 pub mod gate;
 pub mod limit;
 pub mod parts;
+pub mod protocol;
 
-use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +38,7 @@ pub use batch::Batch;
 pub use client::{Answer, Connection, Target};
 pub use figures::Figures;
 pub use parts::Part;
+pub use protocol::{Item, Judged, Promise, Protocol};
 
 use crate::encode::frame::Frame;
 use crate::sink::{Payload, Sink, SinkError};
@@ -50,91 +51,6 @@ use parts::Lent;
 const MOST: usize = 64;
 /// So many refusals of whole requests without one that was taken: the server means all of them.
 const PATIENCE: u32 = 32;
-
-/// How a service is spoken to.
-pub trait Protocol: Send + Sync {
-    /// Makes the request for a part; signs it, chooses an endpoint.
-    fn request(&self, part: &Part) -> impl Future<Output = Result<reqwest::Request, Trouble>> + Send;
-
-    /// What an answer to the request for a part means. Successes too.
-    fn judge(&self, answer: &Answer, part: &Part) -> Judged;
-
-    /// Bytes of an answer that are needed to judge it.
-    fn answer_limit(&self) -> usize {
-        64 << 10
-    }
-
-    /// No answer came from this URL: an endpoint may be left out for a while.
-    fn unreachable(&self, _url: &reqwest::Url) {}
-
-    /// Whether a request sent again is recognised by the other side, so that nothing arrives twice.
-    fn recognises(&self) -> bool {
-        false
-    }
-
-    /// Whether an answer says that there is too much to do.
-    fn is_overloaded(&self, answer: &Answer) -> bool {
-        matches!(answer.status.as_u16(), 429 | 503)
-    }
-
-    /// Waits until what was received is confirmed: see [`Judged::Received`]. `client` may ask for it.
-    ///
-    /// Cancel: it is not known whether it is.
-    ///
-    /// # Errors
-    /// It is not, and nobody knows whether it ever will be: it is sent again. Why.
-    fn confirmed(
-        &self,
-        _promise: Promise,
-        _client: &reqwest::Client,
-    ) -> impl Future<Output = Result<(), String>> + Send {
-        async { Ok(()) }
-    }
-
-    /// How long an answer may take, its confirmation too, before it is said aloud that there is none.
-    fn patience(&self) -> Duration {
-        Duration::from_secs(10)
-    }
-}
-
-/// What a protocol knows a received part by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Promise(pub u64);
-
-/// What an answer means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judged {
-    /// The other side has all of it.
-    Taken,
-    /// It has none of it, or it is not known, and it may take it later.
-    Retry {
-        /// What happened.
-        message: String,
-        /// Not before.
-        after: Option<Duration>,
-    },
-    /// Credentials or settings are wrong: the whole sink waits.
-    Pause(String),
-    /// It is too large: in halves. A single record goes to rejects.
-    Split(String),
-    /// It will never take these bytes as they are.
-    Refused(String),
-    /// Those named were not taken, by their place in the part; the others were.
-    Items(Vec<(u32, Item)>),
-    /// It will never take the record at this place of the part. What became of the others is not known.
-    Invalid(u32, String),
-    /// The other side has it, and says later whether it keeps it.
-    Received(Promise),
-}
-
-/// What became of one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
-    /// Not taken for now: the status, what was said.
-    Retry(u16, String),
-    /// It will never be taken: the status, what was said.
-    Refused(u16, String),
-}
 
 /// A sink that speaks a protocol.
 pub struct Deliver<P> {
@@ -410,6 +326,7 @@ impl<P: Protocol> Deliver<P> {
         let _waits = Waits(&self.received);
         self.freed.notify_one();
         let confirmed = promised.into_iter().map(async |(range, promise)| {
+            let _unconfirmed = self.figures.unconfirmed(u64::from(range.end - range.start));
             let confirmed = self.protocol.confirmed(promise, &self.client).await;
             confirmed.err().map(|message| (range, message))
         });

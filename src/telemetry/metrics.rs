@@ -144,6 +144,7 @@ pub const TABLE: &[Row] = &[
     row("trailship_sink_refusals_total", "Requests and single records that were not taken, by status or what happened.", SinkBy(|at| at.delivery.as_ref().map(|delivery| delivery.refusals.clone()).unwrap_or_default())),
     row("trailship_sink_records_retried_total", "Records of requests taken in part that were sent again.", Sink(|at| n(at.delivery.as_ref()?.retried_records))),
     row("trailship_sink_possible_duplicates_total", "Records sent again though the server may have them: no answer came.", Sink(|at| n(at.delivery.as_ref()?.possible_duplicates))),
+    row("trailship_sink_unconfirmed_records", "Records that the server has received and has not confirmed yet (Splunk: not yet indexed).", Sink(|at| n(at.delivery.as_ref()?.unconfirmed))),
     row("trailship_sink_paths_invalid_total", "Records with `_invalid` in their path.", Sink(|at| n(at.paths?.invalid))),
     row("trailship_sink_paths_overflow_total", "Records with `_overflow` in their path: too many different ones.", Sink(|at| n(at.paths?.overflow))),
     row("trailship_sink_paths_out_of_range_total", "Records with `out-of-range` in their path: too old, or of the future.", Sink(|at| n(at.paths?.out_of_range))),

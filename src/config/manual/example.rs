@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 18] = [
+pub(super) const SHOWN: [(&str, &str, &str); 19] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
     ("sources", "news", "sqs"),
@@ -24,13 +24,14 @@ pub(super) const SHOWN: [(&str, &str, &str); 18] = [
     ("sinks", "screen", "stdout"),
     ("sinks", "archive", "file"),
     ("sinks", "lake", "http"),
+    ("sinks", "splunk", "splunk_hec"),
 ];
 
 /// Components that stand there as comments: the example runs as it is.
-const ASIDE: [&str; 7] = ["bucket", "news", "stream", "endpoint", "group", "history", "lake"];
+const ASIDE: [&str; 8] = ["bucket", "news", "stream", "endpoint", "group", "history", "lake", "splunk"];
 
 /// Settings that the example states, as TOML.
-const STATED: [(&str, &str); 15] = [
+const STATED: [(&str, &str); 17] = [
     ("sources.trail.path", r#""./trail""#),
     ("sources.bucket.bucket", r#""acme-org-trail""#),
     ("sources.news.queue_url", r#""https://sqs.eu-west-1.amazonaws.com/123456789012/trail""#),
@@ -46,10 +47,12 @@ const STATED: [(&str, &str); 15] = [
     ("sinks.archive.path", r#""out/{account}/{date}.ndjson.gz""#),
     ("sinks.archive.shape", r#""flat""#),
     ("sinks.lake.url", r#""https://ingest.example.com/v1/events""#),
+    ("sinks.splunk.url", r#""https://hec.example.com:8088""#),
+    ("sinks.splunk.token", r#"{ env = "HEC_TOKEN" }"#),
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 97] = [
+const POSSIBLE: [(&str, &str); 111] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -147,6 +150,20 @@ const POSSIBLE: [(&str, &str); 97] = [
     ("sinks.lake.answers.retry", "[423]"),
     ("sinks.lake.shape", r#""nested""#),
     ("sinks.lake.match", r#"{ eventCategory = ["Management"] }"#),
+    ("sinks.splunk.index", r#""security""#),
+    ("sinks.splunk.source", r#""trailship""#),
+    ("sinks.splunk.host", r#""acme-org-trail""#),
+    ("sinks.splunk.batch.bytes", r#""1 MB""#),
+    ("sinks.splunk.batch.events", "10000"),
+    ("sinks.splunk.batch.age", r#""1s""#),
+    ("sinks.splunk.batch.compression", r#""gzip""#),
+    ("sinks.splunk.connection.concurrency", "8"),
+    ("sinks.splunk.connection.proxy", r#""http://proxy.example.com:3128""#),
+    ("sinks.splunk.connection.ca_file", r#""/etc/trailship/ca.crt""#),
+    ("sinks.splunk.connection.cert_file", r#""/etc/trailship/client.crt""#),
+    ("sinks.splunk.connection.key_file", r#""/etc/trailship/client.key""#),
+    ("sinks.splunk.shape", r#""nested""#),
+    ("sinks.splunk.match", r#"{ eventCategory = ["Management"] }"#),
 ];
 
 /// What stands below a component: tables that the settings above cannot hold.

@@ -61,6 +61,7 @@ fn every_setting_of_the_example_can_be_uncommented() {
                 "certificate",
                 "key",
                 "url",
+                "token",
             ];
             let needed = needed.iter().any(|name| line.starts_with(&format!("#{name} = ")));
             if aside && (heading.is_some() || needed) { line[1..].to_owned() } else { line.to_owned() }

@@ -182,6 +182,8 @@ impl std::fmt::Debug for Target {
 /// What came back, its body cut.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// Where the request went. Not to be shown: it may hold a secret.
+    pub url: Url,
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -199,6 +201,7 @@ impl Answer {
     /// As reqwest says.
     pub async fn read(mut response: reqwest::Response, most: usize) -> reqwest::Result<Answer> {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let url = response.url().clone();
         let (mut body, mut cut) = (BytesMut::new(), false);
         while let Some(chunk) = response.chunk().await? {
             let room = most - body.len();
@@ -208,7 +211,7 @@ impl Answer {
                 break;
             }
         }
-        Ok(Answer { status, headers, body: body.freeze(), cut })
+        Ok(Answer { url, status, headers, body: body.freeze(), cut })
     }
 
     /// The status and the beginning of the body, for messages: cut and escaped.
@@ -260,7 +263,8 @@ mod tests {
             headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
         }
         let body = Bytes::copy_from_slice(body.as_bytes());
-        Answer { status: StatusCode::SERVICE_UNAVAILABLE, headers, body, cut: false }
+        let url = Url::parse("https://siem.example.com/in").unwrap();
+        Answer { url, status: StatusCode::SERVICE_UNAVAILABLE, headers, body, cut: false }
     }
 
     #[test]

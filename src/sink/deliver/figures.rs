@@ -14,6 +14,7 @@ pub struct Figures {
     waited_micros: AtomicU64,
     retried_records: AtomicU64,
     possible_duplicates: AtomicU64,
+    unconfirmed: AtomicU64,
     limit: AtomicU64,
     refusals: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -33,6 +34,8 @@ pub struct Figured {
     pub retried_records: u64,
     /// Records sent again though the server may have them.
     pub possible_duplicates: u64,
+    /// Records that the server has and has not confirmed yet.
+    pub unconfirmed: u64,
     /// Requests that may be on their way now.
     pub limit: u64,
     /// Requests and single records that were refused, by status or what happened.
@@ -107,6 +110,12 @@ impl Figures {
         self.possible_duplicates.fetch_add(records, Ordering::Relaxed);
     }
 
+    /// So many records wait for a confirmation, until what is returned is dropped.
+    pub fn unconfirmed(&self, records: u64) -> Unconfirmed<'_> {
+        self.unconfirmed.fetch_add(records, Ordering::Relaxed);
+        Unconfirmed { figures: self, records }
+    }
+
     /// The counts now; nothing where nothing was sent.
     pub fn read(&self) -> Option<Figured> {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -118,8 +127,22 @@ impl Figures {
             waited: Duration::from_micros(of(&self.waited_micros)),
             retried_records: of(&self.retried_records),
             possible_duplicates: of(&self.possible_duplicates),
+            unconfirmed: of(&self.unconfirmed),
             limit: of(&self.limit),
             refusals: refusals.iter().map(|(&why, &times)| (why, times)).collect(),
         })
+    }
+}
+
+/// Records that wait for a confirmation.
+#[derive(Debug)]
+pub struct Unconfirmed<'a> {
+    figures: &'a Figures,
+    records: u64,
+}
+
+impl Drop for Unconfirmed<'_> {
+    fn drop(&mut self) {
+        self.figures.unconfirmed.fetch_sub(self.records, Ordering::Relaxed);
     }
 }

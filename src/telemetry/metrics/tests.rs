@@ -105,6 +105,7 @@ fn all() -> Snapshot {
                 waited: Duration::from_millis(250),
                 retried_records: 6,
                 possible_duplicates: 7,
+                unconfirmed: 9,
                 limit: 8,
                 refusals: vec![("429", 2), ("timeout", 1)],
             }),
