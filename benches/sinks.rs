@@ -1,0 +1,322 @@
+//! What sending costs: `cargo bench --bench sinks`.
+//!
+//! A server in a process of its own takes everything on loopback (plain HTTP/1.1) and looks at nothing. Figures are CPU
+//! seconds of the sending process only.
+//!
+//! - **Encode and send**: the release binary ships uncompressed files of records of about 2 kB, in requests of 5 MB, and
+//!   once more with a sink that wants none of them; the difference is what writing, framing and sending cost. Beside it a
+//!   bare hyper client that sends as many bytes, made beforehand.
+//! - **The main job** (accounts, environments, signals, sampling, flatten) into files, and into `http` as lines.
+//!
+//! `TRAILSHIP_BENCH_MB` is the size of the records (default 512), `TRAILSHIP_BENCH_RUNS` the number of runs of which the
+//! median is shown (default 5), `TRAILSHIP_BENCH_ONLY` the name of one sink.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark stops at what it did not expect, prints what it measures, and reads the wall clock"
+)]
+
+use std::convert::Infallible;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+use trailship::generate::{self, Options, Profile};
+
+/// Bytes of a request.
+const REQUEST: usize = 5_000_000;
+/// What every kind of sink takes for a yes.
+const YES: &str = r#"{"text":"Success","code":0,"took":1,"errors":false,"items":[],"acknowledged":true,"version":{"number":"3.0.0","distribution":"opensearch"}}"#;
+
+/// A sink: its name, its settings with `{URL}`.
+const SINKS: [(&str, &str); 3] = [
+    ("http", "type = \"http\"\nurl = \"{URL}/in\""),
+    ("splunk_hec", "type = \"splunk_hec\"\nurl = \"{URL}\"\ntoken = { env = \"TOKEN\" }"),
+    ("opensearch", "type = \"opensearch\"\nurl = \"{URL}\""),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("server") => return server(),
+        Some("bare") => return bare(&arguments[2], arguments[3].parse().unwrap()),
+        _ => {}
+    }
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-sinks");
+    fs::create_dir_all(&folder).unwrap();
+    let bytes = number("TRAILSHIP_BENCH_MB").unwrap_or(512) * 1_000_000;
+    let runs = number("TRAILSHIP_BENCH_RUNS").unwrap_or(5);
+    let only = std::env::var("TRAILSHIP_BENCH_ONLY").ok();
+    let (packed, plain) = trees(&folder, bytes);
+    println!("{:<58} {:>14}  {:<10}", "measure (CPU of the sending process only)", "seen", "bar");
+    for (name, settings) in SINKS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
+    {
+        for compression in ["none", "gzip"] {
+            let batch =
+                format!("batch = {{ bytes = \"5 MB\", events = 1000000, compression = \"{compression}\" }}");
+            let (mut ours, mut alone, mut sent, mut requests) = (Vec::new(), Vec::new(), 0, 0);
+            for _ in 0..runs {
+                let server = Server::start();
+                let settings = format!("{}\n{batch}", settings.replace("{URL}", &server.url));
+                let nothing =
+                    run(&folder, &plain, "", &format!("{settings}\nmatch = {{ eventName = [\"nothing\"] }}"));
+                let (before, _) = server.taken();
+                assert!(before < 100_000, "{before} bytes");
+                let all = run(&folder, &plain, "", &settings);
+                (sent, requests) = server.taken();
+                ours.push(all - nothing);
+                if compression == "none" {
+                    alone.push(cost(Command::new(std::env::current_exe().unwrap()).args([
+                        "bare",
+                        &server.url,
+                        &sent.to_string(),
+                    ])));
+                }
+            }
+            let megabytes = sent as f64 / 1e6;
+            let ours = megabytes / median(&mut ours);
+            let what = format!("{name}, encode and send, {compression}");
+            println!("  {what}: {requests} requests, {megabytes:.0} MB as sent");
+            row(&what, &format!("{ours:.0} MB/s"), "", true);
+            if compression == "none" {
+                let alone = megabytes / median(&mut alone);
+                row("bare client, the same bytes", &format!("{alone:.0} MB/s"), "", true);
+                let ratio = ours / alone;
+                row(&format!("{name} / bare client"), &format!("{ratio:.2} x"), ">= 0.5 x", ratio >= 0.5);
+            }
+        }
+    }
+    if only.as_deref().is_none_or(|only| only == "http") {
+        let (mut file, mut http) = (Vec::new(), Vec::new());
+        let transforms = main_job(&packed);
+        for _ in 0..runs {
+            let path = folder.join("output/{date}.ndjson");
+            file.push(run(
+                &folder,
+                &packed,
+                &transforms,
+                &format!("type = \"file\"\noldest = \"any\"\npath = {path:?}"),
+            ));
+            let server = Server::start();
+            let settings = format!(
+                "type = \"http\"\nurl = \"{}/in\"\nbatch = {{ bytes = \"5 MB\", events = 1000000 }}",
+                server.url
+            );
+            http.push(run(&folder, &packed, &transforms, &settings));
+            assert!(server.taken().0 > 0);
+        }
+        let (file, http) = (median(&mut file), median(&mut http));
+        row("main job -> file", &format!("{:.0} MB/s", bytes as f64 / 1e6 / file), "", true);
+        row("main job -> http, lines", &format!("{:.0} MB/s", bytes as f64 / 1e6 / http), "", true);
+        row("main job, http / file", &format!("{:.2} x", file / http), ">= 0.7 x", file / http >= 0.7);
+    }
+}
+
+fn row(measure: &str, seen: &str, bar: &str, good: bool) {
+    println!("{measure:<58} {seen:>14}  {bar:<10} {}", if good { "" } else { "MISSED" });
+    let _ = std::io::stdout().flush();
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A tree of objects as AWS stores them and one of the same, decompressed; made when they are not there. An accounts
+/// file stands beside the first.
+fn trees(folder: &Path, bytes: u64) -> (PathBuf, PathBuf) {
+    let mut options = Options::new(Profile::Mixed);
+    options.kinds = false;
+    options.bytes = bytes;
+    let (packed, plain) = (folder.join("tree"), folder.join("plain"));
+    let (made, stamp) = (format!("{options:?}"), folder.join("tree.options"));
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == made) {
+        return (packed, plain);
+    }
+    for old in [&packed, &plain] {
+        let _ = fs::remove_dir_all(old);
+    }
+    generate::write_tree(&packed, &options, |_| {}).unwrap();
+    fs::write(packed.with_extension("csv"), generate::accounts_csv(&options)).unwrap();
+    fs::create_dir_all(&plain).unwrap();
+    let files = walkdir::WalkDir::new(&packed).sort_by_file_name().into_iter().map(Result::unwrap);
+    for (number, file) in files.filter(|entry| entry.file_type().is_file()).enumerate() {
+        let mut text = Vec::new();
+        flate2::read::MultiGzDecoder::new(fs::File::open(file.path()).unwrap())
+            .read_to_end(&mut text)
+            .unwrap();
+        fs::write(plain.join(format!("{number}.json")), text).unwrap();
+    }
+    fs::write(stamp, made).unwrap();
+    (packed, plain)
+}
+
+/// The transforms of the main job.
+fn main_job(tree: &Path) -> String {
+    let accounts = tree.with_extension("csv");
+    format!(
+        r#"
+[transforms.accounts]
+type = "account_tags"
+file = {accounts:?}
+tags = ["env", "owner"]
+[transforms.environment]
+type = "environment"
+default = "unknown"
+[[transforms.environment.rules]]
+set = "prod"
+match = {{ tags = {{ env = ["prod", "production"] }} }}
+[[transforms.environment.rules]]
+set = "sandbox"
+match = {{ name = [{{ wildcard = "*sandbox*" }}] }}
+[transforms.signals]
+type = "signals"
+[transforms.data]
+type = "sample"
+match = {{ eventCategory = ["Data"] }}
+keep_one_in = 50
+[transforms.reads]
+type = "sample"
+match = {{ eventCategory = ["Management"], readOnly = [true] }}
+keep_one_in = 5
+[transforms.flat]
+type = "flatten"
+"#
+    )
+}
+
+/// Runs the program to its end; CPU seconds.
+fn run(folder: &Path, tree: &Path, transforms: &str, sink: &str) -> f64 {
+    let (data, output, config) = (folder.join("data"), folder.join("output"), folder.join("sinks.toml"));
+    for old in [&data, &output] {
+        let _ = fs::remove_dir_all(old);
+    }
+    let text = format!(
+        "data_dir = {data:?}\nworkers = 1\n[sources.trail]\ntype = \"files\"\npath = {tree:?}\n{transforms}\n[sinks.out]\n{sink}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trailship"));
+    command.args(["run", "--once", "-c"]).arg(&config).env("TOKEN", "00000000-0000-0000-0000-000000000000");
+    cost(command.stderr(Stdio::null()))
+}
+
+/// Runs a command to its end; CPU seconds.
+fn cost(command: &mut Command) -> f64 {
+    let spent = || {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+        (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6
+    };
+    let before = spent();
+    assert!(command.status().unwrap().success(), "{command:?}");
+    spent() - before
+}
+
+/// A server that takes everything.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start() -> Server {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut child = command.arg("server").stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Server { child, url: format!("http://{}", line.trim()) }
+    }
+
+    /// Bytes and requests so far.
+    fn taken(&self) -> (u64, u64) {
+        let mut stream = std::net::TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        stream.write_all(b"GET /taken HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (bytes, requests) = answer.rsplit("\r\n").next().unwrap().split_once(' ').unwrap();
+        (bytes.parse().unwrap(), requests.parse().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Serves until it is killed.
+fn server() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        let taken = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let taken = taken.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let taken = taken.clone();
+                    async move {
+                        let answer = if request.uri().path() == "/taken" {
+                            let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+                            format!("{} {}", of(&taken.0), of(&taken.1))
+                        } else {
+                            let mut body = request.into_body();
+                            while let Some(Ok(frame)) = body.frame().await {
+                                taken.0.fetch_add(
+                                    frame.data_ref().map_or(0, Bytes::len) as u64,
+                                    Ordering::Relaxed,
+                                );
+                            }
+                            taken.1.fetch_add(1, Ordering::Relaxed);
+                            YES.to_owned()
+                        };
+                        let response = Response::builder().header("content-type", "application/json");
+                        Ok::<_, Infallible>(response.body(Full::new(Bytes::from(answer))).unwrap())
+                    }
+                });
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+}
+
+/// Sends so many bytes in requests of the usual size.
+fn bare(url: &str, bytes: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let address = url.trim_start_matches("http://");
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let body = Bytes::from(br#"{"eventVersion":"1.08"}"#.repeat(REQUEST / 23 + 1)).slice(..REQUEST);
+        let mut left = usize::try_from(bytes).unwrap();
+        while left > 0 {
+            let part = body.slice(..left.min(REQUEST));
+            left -= part.len();
+            let request = Request::post("/in").header("host", address).body(Full::new(part)).unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            assert!(answer.status().is_success());
+            let _ = answer.into_body().collect().await.unwrap();
+            sender.ready().await.unwrap();
+        }
+    });
+}
