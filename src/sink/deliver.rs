@@ -71,8 +71,13 @@ pub struct Deliver<P> {
 /// How a part fared.
 enum Fared {
     Judged(Judged, StatusCode),
-    /// No answer: what happened. It may have been taken.
-    Unknown(String),
+    /// No answer. It may have been taken.
+    Unknown {
+        /// What happened.
+        message: String,
+        /// The connection was closed before its time.
+        closed: bool,
+    },
     /// It was never sent.
     Unsent(Trouble),
 }
@@ -167,9 +172,9 @@ impl<P: Protocol> Deliver<P> {
             }
             Err(error) => {
                 self.protocol.unreachable(&url);
-                let connected = !error.is_connect();
+                let (connected, timed_out) = (!error.is_connect(), error.is_timeout());
                 self.figures.refused(
-                    match (error.is_timeout(), connected) {
+                    match (timed_out, connected) {
                         (true, true) => "timeout",
                         (_, false) => "unreachable",
                         (false, true) => "disconnected",
@@ -178,7 +183,11 @@ impl<P: Protocol> Deliver<P> {
                 );
                 let message = format!("{}: {}", Place(&url), client::chain(&error.without_url()));
                 let unsent = Trouble::Retry { message: message.clone() };
-                (if connected { Fared::Unknown(message) } else { Fared::Unsent(unsent) }, Ended::Lost)
+                let closed = !timed_out;
+                (
+                    if connected { Fared::Unknown { message, closed } } else { Fared::Unsent(unsent) },
+                    Ended::Lost,
+                )
             }
         };
         slot.ended(ended);
@@ -246,15 +255,15 @@ impl<P: Protocol> Deliver<P> {
         payload: &mut Payload,
         body: &Lent,
     ) -> Result<(Vec<u32>, Option<SinkError>), SinkError> {
-        let mut todo = Vec::new();
-        todo.push(0..payload.records_left());
+        let mut todo = payload.progress.pieces(payload.records_left());
         let (mut left, mut trouble) = (Vec::new(), None);
         let (mut refusals, mut accepted) = (0, false);
         let mut promised = Vec::new();
         while let Some(range) = todo.pop() {
             let part = self.part(payload, body, &range).await?;
-            let next = self.exchange(&part).await;
-            match self.next(next, &part) {
+            let fared = self.exchange(&part).await;
+            payload.progress.closed += u32::from(matches!(fared, Fared::Unknown { closed: true, .. }));
+            match self.next(fared, &part) {
                 Next::Taken => accepted = true,
                 Next::Received(promise) => {
                     accepted = true;
@@ -360,7 +369,7 @@ impl<P: Protocol> Deliver<P> {
                     Next::Stop(SinkError::Retry { message, after })
                 }
             },
-            Fared::Unknown(message) => {
+            Fared::Unknown { message, .. } => {
                 if !self.protocol.recognises() {
                     self.figures.may_be_there(u64::from(part.records));
                 }

@@ -148,3 +148,16 @@ fn a_dead_server_keeps_everything_and_holds_up_no_other_sink() {
     assert_eq!(here.ids("out"), sorted(expected));
     running.stop();
 }
+
+/// A server that refuses what is too large as many do: by closing the connection, without a word.
+#[test]
+fn what_is_too_large_goes_in_smaller_pieces_where_the_server_only_closes_the_connection() {
+    let server = Server::start(|_, seen| match seen.body.len() > 2000 {
+        true => Reply::Leave,
+        false => Reply::Take,
+    });
+    let here = sending(&server, "");
+    let expected = records(&here, 40);
+    here.once().ended(0);
+    assert_eq!(ids(&server.taken()), sorted(expected));
+}

@@ -31,6 +31,20 @@ pub struct Progress {
     pub left: Option<Vec<u32>>,
     /// Refused for good, and why.
     pub refused: Vec<(u32, String)>,
+    /// Times that the connection was closed instead of an answer.
+    pub closed: u32,
+}
+
+impl Progress {
+    /// The pieces in which what is left is sent, the first last. Who refuses what is too large by closing the connection may
+    /// never be heard to say so: after three times it is sent in halves, later in quarters and eighths.
+    pub fn pieces(&self, records: u32) -> Vec<std::ops::Range<u32>> {
+        let pieces = (1 << (self.closed / 3).min(3)).min(records.max(1));
+        let start = |piece: u32| {
+            u32::try_from(u64::from(records) * u64::from(piece) / u64::from(pieces)).unwrap_or(0)
+        };
+        (0..pieces).rev().map(|piece| start(piece)..start(piece + 1)).collect()
+    }
 }
 
 /// A body that is sent without being copied, and comes back.
@@ -129,6 +143,18 @@ mod tests {
     use super::*;
 
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_closed_on_again_and_again_goes_in_smaller_pieces() {
+        let pieces = |closed, records| Progress { closed, ..Progress::default() }.pieces(records);
+        assert_eq!(pieces(0, 10), [0..10]);
+        assert_eq!(pieces(2, 10), [0..10]);
+        assert_eq!(pieces(3, 10), [5..10, 0..5]);
+        assert_eq!(pieces(6, 10), [7..10, 5..7, 2..5, 0..2]);
+        assert_eq!(pieces(1000, 10).len(), 8);
+        assert_eq!(pieces(1000, 3), [2..3, 1..2, 0..1]);
+        assert_eq!(pieces(1000, 1), [0..1]);
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
