@@ -14,6 +14,7 @@ use crate::ack::DeliveryId;
 use crate::clock::Timestamp;
 use crate::config::{self, Problems, Resolved, Surroundings};
 use crate::decode::{Limits, Marks};
+use crate::encode::frame::Frame;
 use crate::encode::{Encoder, Shape};
 use crate::pattern::compile::{MatchScratch, PatternSet};
 use crate::pattern::family::{self, Family};
@@ -72,6 +73,7 @@ struct End {
     name: Arc<str>,
     route: Option<u32>,
     encoder: Encoder,
+    frame: Frame,
     partitions: Option<Partitions>,
     cache: PartitionCache,
 }
@@ -149,6 +151,7 @@ impl Chain {
                     name: component.name.value().as_str().into(),
                     route: sink.route,
                     encoder: Encoder::new(shapes[sink.shape].clone()),
+                    frame: sink.packing.frame.clone(),
                     partitions: AnySink::places(component.name.value(), &component.config),
                     cache: PartitionCache::default(),
                 }
@@ -226,7 +229,8 @@ impl Chain {
         let mut sinks = Vec::with_capacity(self.sinks.len());
         for sink in &mut self.sinks {
             let mut text = Vec::new();
-            sink.encoder.encode(&record, &mut text);
+            let end = sink.frame.write(&mut sink.encoder, &record, &mut text, 0);
+            text.truncate(end - sink.frame.separator.len());
             let place = match &sink.partitions {
                 Some(partitions) => {
                     let below = partitions.partition(&record, &mut sink.cache);
