@@ -5,10 +5,10 @@
 //!
 //! - **Encode and send**: the release binary ships uncompressed files of records of about 2 kB, in requests of 5 MB, and
 //!   once more with a sink that wants none of them; the difference is what writing, framing and sending cost. Beside it a
-//!   bare hyper client that sends as many bytes, made beforehand.
+//!   bare hyper client that sends as many bytes, all made beforehand.
 //! - **The main job** (accounts, environments, signals, sampling, flatten) into files, and into `http` as lines.
 //!
-//! `TRAILSHIP_BENCH_MB` is the size of the records (default 512), `TRAILSHIP_BENCH_RUNS` the number of runs of which the
+//! `TRAILSHIP_BENCH_MB` is the size of the records (default 1024), `TRAILSHIP_BENCH_RUNS` the number of runs of which the
 //! median is shown (default 5), `TRAILSHIP_BENCH_ONLY` the name of one sink.
 
 #![allow(
@@ -60,7 +60,7 @@ fn main() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-sinks");
     fs::create_dir_all(&folder).unwrap();
-    let bytes = number("TRAILSHIP_BENCH_MB").unwrap_or(512) * 1_000_000;
+    let bytes = number("TRAILSHIP_BENCH_MB").unwrap_or(1024) * 1_000_000;
     let runs = number("TRAILSHIP_BENCH_RUNS").unwrap_or(5);
     let only = std::env::var("TRAILSHIP_BENCH_ONLY").ok();
     let (packed, plain) = trees(&folder, bytes);
@@ -82,11 +82,9 @@ fn main() {
                 (sent, requests) = server.taken();
                 ours.push(all - nothing);
                 if compression == "none" {
-                    alone.push(cost(Command::new(std::env::current_exe().unwrap()).args([
-                        "bare",
-                        &server.url,
-                        &sent.to_string(),
-                    ])));
+                    let mut command = Command::new(std::env::current_exe().unwrap());
+                    let told = command.args(["bare", &server.url, &sent.to_string()]).output().unwrap();
+                    alone.push(String::from_utf8(told.stdout).unwrap().trim().parse().unwrap());
                 }
             }
             let megabytes = sent as f64 / 1e6;
@@ -218,13 +216,9 @@ fn run(folder: &Path, tree: &Path, transforms: &str, sink: &str) -> f64 {
 
 /// Runs a command to its end; CPU seconds.
 fn cost(command: &mut Command) -> f64 {
-    let spent = || {
-        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
-        (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6
-    };
-    let before = spent();
+    let before = spent(UsageWho::RUSAGE_CHILDREN);
     assert!(command.status().unwrap().success(), "{command:?}");
-    spent() - before
+    spent(UsageWho::RUSAGE_CHILDREN) - before
 }
 
 /// A server that takes everything.
@@ -298,25 +292,32 @@ fn server() {
     });
 }
 
-/// Sends so many bytes in requests of the usual size.
+/// Sends so many bytes in requests of the usual size, none of them twice; prints the CPU seconds of sending.
 fn bare(url: &str, bytes: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bodies: Vec<Bytes> = (0..usize::try_from(bytes).unwrap().div_ceil(REQUEST))
+        .map(|_| Bytes::from(br#"{"eventVersion":"1.08"}"#.repeat(REQUEST / 23)))
+        .collect();
+    let before = spent(UsageWho::RUSAGE_SELF);
     runtime.block_on(async {
         let address = url.trim_start_matches("http://");
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let body = Bytes::from(br#"{"eventVersion":"1.08"}"#.repeat(REQUEST / 23 + 1)).slice(..REQUEST);
-        let mut left = usize::try_from(bytes).unwrap();
-        while left > 0 {
-            let part = body.slice(..left.min(REQUEST));
-            left -= part.len();
-            let request = Request::post("/in").header("host", address).body(Full::new(part)).unwrap();
+        for body in bodies {
+            let request = Request::post("/in").header("host", address).body(Full::new(body)).unwrap();
             let answer = sender.send_request(request).await.unwrap();
             assert!(answer.status().is_success());
             let _ = answer.into_body().collect().await.unwrap();
             sender.ready().await.unwrap();
         }
     });
+    println!("{}", spent(UsageWho::RUSAGE_SELF) - before);
+}
+
+/// CPU seconds so far, of this process or of those it has waited for.
+fn spent(who: UsageWho) -> f64 {
+    let usage = getrusage(who).unwrap();
+    (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6
 }
