@@ -90,7 +90,8 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Leases")]
 pub struct Leases {
-    /// The table's name. It is made where it is missing; its partition key is `shard`, a string. Required.
+    /// The table's name. It is made where it is missing; its partition key is `shard`, a string. When it was deleted, or is
+    /// another one, that is told as an error, and the stream is read again since the first run began. Required.
     pub table: At<String>,
     /// How long a lease lasts; it is renewed at a third of that. What a process that was killed had is read by others after
     /// this time. Time.
@@ -142,10 +143,7 @@ impl Kinesis {
     /// The state cannot be read, or it tells of another stream.
     pub fn build(config: &Config, build: &Build<'_>) -> Result<Kinesis, BuildError> {
         let ledger = Ledger::new(build);
-        let (begun, known) = match &config.leases {
-            None => ledger.load().map_err(|error| BuildError(error.to_string()))?,
-            Some(_) => (None, Known::new()),
-        };
+        let (begun, known) = ledger.load().map_err(|error| BuildError(error.to_string()))?;
         let name = name_of(config.stream.value());
         if let Some(other) = begun.as_ref().filter(|begun| begun.stream != name) {
             // Its checkpoints say nothing of another one, and would be lost.
@@ -157,7 +155,7 @@ impl Kinesis {
         }
         let keep = match &config.leases {
             None => Keep::State(ledger),
-            Some(_) => Keep::Leases(OnceLock::new()),
+            Some(_) => Keep::Leases(OnceLock::new(), ledger),
         };
         Ok(Kinesis {
             config: config.clone(),
@@ -188,7 +186,7 @@ impl Kinesis {
                 };
                 let task = match self.desk.keep {
                     Keep::State(_) => tokio::spawn(Overseer { means, known: self.known.clone() }.run()),
-                    Keep::Leases(_) => tokio::spawn(Sharer::new(means).run()),
+                    Keep::Leases(..) => tokio::spawn(Sharer::new(means, begun).run()),
                 };
                 Ok(Open { stream, found: tokio::sync::Mutex::new(found), task })
             })
@@ -199,11 +197,19 @@ impl Kinesis {
     async fn begin(&self, stream: &Stream) -> Result<Begun, SourceError> {
         let hours = stream.retention.as_secs() / 3600;
         let from = self.config.from.value();
-        let begun = Begun { stream: stream.name.clone(), from: from.time(self.desk.clock.now()) };
+        let begun =
+            Begun { stream: stream.name.clone(), from: from.time(self.desk.clock.now()), table: None };
         let ledger = match &self.desk.keep {
             Keep::State(ledger) => ledger,
-            Keep::Leases(table) => return self.lease(stream, table, begun).await,
+            Keep::Leases(table, ledger) => return self.lease(stream, table, ledger, begun).await,
         };
+        if let Some(Begun { table: Some(kept), .. }) = &self.begun {
+            // What other processes have shipped meanwhile stands there, and not here.
+            let begun = Begun { table: None, ..self.begun.clone().unwrap_or(begun) };
+            ledger.begin(&begun).await.map_err(SourceError::Stop)?;
+            tracing::warn!(source = self.desk.name, stream = %stream.arn, from = begun.shown(), "how far the stream was shipped is known to table {} alone, which is used no more: reading it again from there on", kept.name);
+            return Ok(begun);
+        }
         if let Some(begun) = &self.begun {
             let shards = self.known.len();
             tracing::info!(source = self.desk.name, stream = %stream.arn, shards, kept_hours = hours, "going on where the run before was");
@@ -219,6 +225,7 @@ impl Kinesis {
         &self,
         stream: &Stream,
         place: &OnceLock<Table>,
+        ledger: &Ledger,
         begun: Begun,
     ) -> Result<Begun, SourceError> {
         let Some(leases) = &self.config.leases else { return Ok(begun) };
@@ -226,17 +233,21 @@ impl Kinesis {
         let name = leases.table.value();
         let table = Table::new(&self.config.aws, &stream.loaded, name, leases.duration.get(), names);
         table.find().await?;
-        let begun = table.begin(&begun).await.map_err(SourceError::Retry)?;
+        let known = self.begun.as_ref();
+        let joined = table.join(known.unwrap_or(&begun), known.is_some()).await;
+        let joined = joined.map_err(SourceError::Retry)?;
+        let begun = joined.begun;
         if begun.stream != stream.name {
             return Err(SourceError::Stop(format!(
                 "table {name} tells how far stream `{}` was shipped under the name {}/{}, not stream `{}`: give this source another name",
                 begun.stream, names.0, names.1, stream.name
             )));
         }
-        let from = begun.from.map_or("trim_horizon".to_owned(), |from| {
-            crate::clock::Timestamp(from.saturating_mul(1_000_000)).to_string()
-        });
-        tracing::info!(source = self.desk.name, stream = %stream.arn, table = name, me = table.me, from, "sharing the stream by leases");
+        if joined.lost {
+            self.desk.tell_lost(&begun, known);
+        }
+        ledger.begin(&begun).await.map_err(SourceError::Stop)?;
+        tracing::info!(source = self.desk.name, stream = %stream.arn, table = name, me = table.me, from = begun.shown(), "sharing the stream by leases");
         let _ = place.set(table);
         Ok(begun)
     }

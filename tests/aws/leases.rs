@@ -15,10 +15,24 @@ use crate::scene::{PROMPT, reading};
 
 /// Processes with a data directory each, and the same names.
 fn sharing(moto: &Moto, stream: &str, processes: usize) -> Vec<Here> {
+    (0..processes).map(|_| at(moto, stream, "trim_horizon", &format!("leases-{stream}"))).collect()
+}
+
+/// A process that begins there, with a table of that name.
+fn at(moto: &Moto, stream: &str, from: &str, table: &str) -> Here {
     let source = format!(
-        "type = \"kinesis\"\nstream = \"{stream}\"\nfrom = \"trim_horizon\"\nleases = {{ table = \"leases-{stream}\", duration = \"3s\" }}"
+        "type = \"kinesis\"\nstream = \"{stream}\"\nfrom = \"{from}\"\nleases = {{ table = \"{table}\", duration = \"3s\" }}"
     );
-    (0..processes).map(|_| reading(&moto.endpoint(), &source, PROMPT)).collect()
+    reading(&moto.endpoint(), &source, PROMPT)
+}
+
+/// What is said when the table was found.
+const SHARING: &str = "sharing the stream by leases";
+/// What is said when the table has not the checkpoints that are known.
+const LOST: &str = "the table of leases does not hold how far this source had shipped";
+
+fn delete_table(moto: &Moto, table: &str) {
+    moto.json("dynamodb", "DynamoDB_20120810.DeleteTable", &json!({ "TableName": table }));
 }
 
 /// The table's rows of shards.
@@ -77,7 +91,7 @@ fn three_processes_share_a_stream_and_nothing_is_lost_whoever_is_killed() {
     let all = sharing(moto, "shared", 3);
     let mut running: Vec<Option<Running>> = all.iter().map(|here| Some(here.start(&["run"]))).collect();
     for one in running.iter_mut().flatten() {
-        one.until("it has found the table", |said| said.contains("sharing the stream by leases"));
+        one.until("it has found the table", |said| said.contains(SHARING));
     }
     let even = |readers: usize| {
         let owners = owners(moto, "shared");
@@ -162,4 +176,128 @@ fn who_was_away_for_longer_than_its_lease_reads_nothing_more_of_it() {
     assert_eq!(once, expected);
     // What the shard that was taken over had not written down yet may come twice, no more.
     assert!(copies <= 160, "{copies}");
+}
+
+/// One process has shipped 20 records since it was started, and has ended; the table is not there any more, and 20 more have come.
+fn without_its_table(moto: &'static Moto, name: &'static str) -> (Stream, Here, Vec<String>) {
+    let stream = Stream::new(moto, name, 2);
+    let here = at(moto, name, "latest", &format!("leases-{name}"));
+    let mut running = here.start(&["run"]);
+    running.until("it has found the table", |said| said.contains(SHARING));
+    running.until("it reads", |_| {
+        owners(moto, name).keys().all(|owner| !owner.is_empty()) && rows(moto, name).len() == 2
+    });
+    put(&stream, &names("before", 20));
+    running.until("it has shipped what came", |_| here.ids("out").len() == 20);
+    running.stop().ended(0);
+    delete_table(moto, &format!("leases-{name}"));
+    put(&stream, &names("after", 20));
+    let mut expected = [names("before", 20), names("after", 20)].concat();
+    expected.sort();
+    (stream, here, expected)
+}
+
+/// What was shipped, copies left out.
+fn once_each(all: &[&Here]) -> Vec<String> {
+    let mut ids: Vec<String> = all.iter().flat_map(|here| here.ids("out")).collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+#[test]
+fn a_run_after_its_table_was_deleted_tells_it_and_reads_again_since_it_began() {
+    let Some(moto) = moto() else { return };
+    let (_stream, here, expected) = without_its_table(moto, "deleted");
+    // Who knows nothing of the table that was there begins where it is configured.
+    let other = at(moto, "deleted", "latest", "leases-other");
+    let ran = other.once();
+    assert!(!ran.ended(0).said.contains(LOST) && ran.books().read == 0, "{}", ran.said);
+    let ran = here.once();
+    assert!(ran.ended(0).said.contains(LOST), "{}", ran.said);
+    assert_eq!(once_each(&[&here]), expected);
+    // Then it goes on as ever.
+    let ran = here.once();
+    assert!(!ran.ended(0).said.contains(LOST) && ran.books().read == 0, "{}", ran.said);
+}
+
+#[test]
+fn a_table_that_others_have_made_anew_without_knowing_is_read_again_by_who_knows() {
+    let Some(moto) = moto() else { return };
+    let (stream, here, mut expected) = without_its_table(moto, "anew");
+    let newcomers: Vec<Here> = (0..2).map(|_| at(moto, "anew", "latest", "leases-anew")).collect();
+    let mut running: Vec<Running> = newcomers.iter().map(|here| here.start(&["run"])).collect();
+    running[0].until("it has found the table", |said| said.contains(SHARING));
+    let shared = || rows(moto, "anew").iter().filter(|row| row["owner"]["S"].is_string()).count() == 2;
+    running[0].until("they read", |_| shared());
+    put(&stream, &names("late", 20));
+    running[0].until("they ship", |_| once_each(&newcomers.iter().collect::<Vec<_>>()).len() == 20);
+    expected.extend(names("late", 20));
+    expected.sort();
+    let all = [&here, &newcomers[0], &newcomers[1]];
+    let mut first = here.start(&["run"]);
+    first.until("it knows", |said| said.contains(LOST));
+    first.until("nothing is missing", |_| once_each(&all) == expected);
+    running.into_iter().for_each(|one| _ = one.stop().ended(0));
+    first.stop().ended(0);
+    for one in all {
+        let ran = one.once();
+        assert!(!ran.ended(0).said.contains(LOST) && ran.books().read == 0, "{}", ran.said);
+    }
+}
+
+#[test]
+fn several_that_know_of_a_deleted_table_make_it_anew_once() {
+    let Some(moto) = moto() else { return };
+    let stream = Stream::new(moto, "several", 4);
+    let all: Vec<Here> = (0..3).map(|_| at(moto, "several", "latest", "leases-several")).collect();
+    let mut running: Vec<Running> = all.iter().map(|here| here.start(&["run"])).collect();
+    running[0].until("it has found the table", |said| said.contains(SHARING));
+    running[0].until("all read", |_| owners(moto, "several").len() == 3);
+    put(&stream, &names("before", 40));
+    running[0].until("it is shipped", |_| shipped(&all).len() == 40);
+    // While they run.
+    delete_table(moto, "leases-several");
+    put(&stream, &names("after", 40));
+    let mut expected = [names("before", 40), names("after", 40)].concat();
+    expected.sort();
+    let all_here: Vec<&Here> = all.iter().collect();
+    running[0].until("nothing is missing", |_| once_each(&all_here) == expected);
+    running[0].until("all read again", |_| owners(moto, "several").len() == 3);
+    let said: String = running.into_iter().map(|one| one.stop().ended(0).said.clone()).collect();
+    assert!(said.contains(LOST), "{said}");
+    for here in &all {
+        let ran = here.once();
+        assert!(!ran.ended(0).said.contains(LOST) && ran.books().read == 0, "{}", ran.said);
+    }
+}
+
+#[test]
+fn checkpoints_that_were_put_back_are_gone_on_from() {
+    let Some(moto) = moto() else { return };
+    let stream = Stream::new(moto, "restored", 2);
+    let table = |name: &str| at(moto, "restored", "trim_horizon", name);
+    let here = table("leases-restored");
+    put(&stream, &names("before", 20));
+    assert_eq!(here.once().ended(0).books().read, 20);
+    let all = json!({ "TableName": "leases-restored", "ConsistentRead": true });
+    let kept = moto.json("dynamodb", "DynamoDB_20120810.Scan", &all);
+    delete_table(moto, "leases-restored");
+    assert_eq!(here.once().ended(0).books().read, 20, "in a new table");
+    put(&stream, &names("after", 20));
+    delete_table(moto, "leases-restored");
+    moto.json(
+        "dynamodb",
+        "DynamoDB_20120810.CreateTable",
+        &json!({ "TableName": "leases-restored", "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{ "AttributeName": "shard", "AttributeType": "S" }],
+            "KeySchema": [{ "AttributeName": "shard", "KeyType": "HASH" }] }),
+    );
+    for item in kept["Items"].as_array().unwrap() {
+        let put = json!({ "TableName": "leases-restored", "Item": item });
+        moto.json("dynamodb", "DynamoDB_20120810.PutItem", &put);
+    }
+    let ran = here.once();
+    assert!(!ran.ended(0).said.contains(LOST), "{}", ran.said);
+    assert_eq!(ran.books().read, 20);
 }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::keep::Keep;
+use super::keep::{Begun, Keep};
 use super::mark::{Checkpoint, Marks, Place, Slot, Span};
 use crate::ack::{DeliveryId, Note, Settled, Verdict};
 use crate::clock::{Clock, Timestamp};
@@ -327,6 +327,22 @@ impl Desk {
     /// Whether nobody reads anything.
     pub(super) fn is_idle(&self) -> bool {
         self.state().held.values().all(|held| held.task.is_none())
+    }
+
+    /// Tells that the table of leases has not the checkpoints that were known.
+    pub(super) fn tell_lost(&self, begun: &Begun, known: Option<&Begun>) {
+        let place =
+            |begun: &Begun| begun.table.as_ref().map_or("the state".to_owned(), |kept| kept.name.clone());
+        tracing::error!(
+            source = self.name,
+            table = place(begun),
+            from = begun.shown(),
+            "the table of leases does not hold how far this source had shipped (it was deleted, emptied, or is another one than before; \
+             that was kept in {}): the stream is read again from there on, as far as it goes back, so records come twice, and what it \
+             has trimmed meanwhile is lost. If that table can be had back, stop all that share the stream, name it as `table`, and \
+             start them again",
+            known.map_or("the state".to_owned(), place)
+        );
     }
 
     /// Something cannot be read now, in words.

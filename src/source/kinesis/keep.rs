@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::mark::Checkpoint;
 use super::table::{Change, Table};
+use crate::clock::Timestamp;
 use crate::source::Build;
 use crate::state::{Op, StateError, Store};
+
+/// Tables that are remembered, at most: one of them may be put back.
+const MOST_IDS: usize = 16;
 
 /// How far shards are settled, by their ids.
 pub(super) type Known = BTreeMap<Arc<str>, Checkpoint>;
@@ -18,8 +22,8 @@ pub(super) type Known = BTreeMap<Arc<str>, Checkpoint>;
 pub(super) enum Keep {
     /// In the state.
     State(Ledger),
-    /// In a table of leases, once that is found.
-    Leases(OnceLock<Table>),
+    /// In a table of leases, once that is found. The state keeps which checkpoints those are.
+    Leases(OnceLock<Table>, Ledger),
 }
 
 /// What could not be kept.
@@ -38,7 +42,14 @@ impl Keep {
     pub(super) fn table(&self) -> Option<&Table> {
         match self {
             Keep::State(_) => None,
-            Keep::Leases(table) => table.get(),
+            Keep::Leases(table, _) => table.get(),
+        }
+    }
+
+    /// What the state keeps.
+    pub(super) fn ledger(&self) -> &Ledger {
+        match self {
+            Keep::State(ledger) | Keep::Leases(_, ledger) => ledger,
         }
     }
 
@@ -69,7 +80,7 @@ impl Keep {
         let mut unkept = Unkept::default();
         let table = match self {
             Keep::State(ledger) => return ledger.put(changed).await.map(|()| unkept),
-            Keep::Leases(table) => table.get(),
+            Keep::Leases(table, _) => table.get(),
         };
         let Some(table) = table else { return Ok(unkept) };
         let writes = changed.iter().map(|(shard, checkpoint)| table.write(shard, checkpoint, gives));
@@ -92,7 +103,7 @@ impl Keep {
 /// | space | key | value |
 /// |---|---|---|
 /// | `kinesis/PIPELINE/SOURCE` | a shard's id | its [`Checkpoint`], as JSON |
-/// | `kinesis/PIPELINE/SOURCE` | nothing | [`Begun`], as JSON |
+/// | `kinesis/PIPELINE/SOURCE` | nothing | [`Begun`], as JSON; with leases, nothing else |
 pub(super) struct Ledger {
     store: Arc<Store>,
     space: Arc<str>,
@@ -105,12 +116,52 @@ pub(super) struct Begun {
     pub(super) stream: String,
     /// Milliseconds since 1970; `None`: from the oldest record.
     pub(super) from: Option<i64>,
+    /// Where it is kept how far shards are settled; `None`: in the state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) table: Option<Kept>,
+}
+
+impl Begun {
+    /// The id that its checkpoints in a table have now.
+    pub(super) fn id(&self) -> Option<&String> {
+        self.table.as_ref()?.ids.last()
+    }
+
+    /// From when on it is read, in words.
+    pub(super) fn shown(&self) -> String {
+        match self.from {
+            None => "trim_horizon".to_owned(),
+            Some(from) => Timestamp(from.saturating_mul(1_000_000)).to_string(),
+        }
+    }
+}
+
+/// The checkpoints in a table of leases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The table's name.
+    pub(super) name: String,
+    /// The random ids that these checkpoints have had, the last one behind: the table has it, too.
+    pub(super) ids: Vec<String>,
+}
+
+impl Kept {
+    /// Checkpoints that have this id now, and had those.
+    pub(super) fn of(name: &str, ids: &[String], id: &str) -> Kept {
+        let mut ids: Vec<String> = ids.iter().filter(|old| *old != id).cloned().collect();
+        ids.push(id.to_owned());
+        let first = ids.len().saturating_sub(MOST_IDS);
+        Kept { name: name.to_owned(), ids: ids.split_off(first) }
+    }
 }
 
 impl Ledger {
     pub(super) fn new(build: &Build<'_>) -> Ledger {
-        let space = format!("{}{}/{}", super::SPACES, build.pipeline, build.name).into();
-        Ledger { store: build.store.clone(), space }
+        Ledger::of(build.store.clone(), build.pipeline, build.name)
+    }
+
+    pub(super) fn of(store: Arc<Store>, pipeline: &str, source: &str) -> Ledger {
+        Ledger { store, space: format!("{}{pipeline}/{source}", super::SPACES).into() }
     }
 
     /// What the runs before left.

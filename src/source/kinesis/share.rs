@@ -7,15 +7,18 @@ use tokio::time::Instant;
 
 use super::balance::{Lease, Watch, choose};
 use super::desk::Which;
+use super::keep::Begun;
 use super::oversee::{LOOK, SOON, list, start};
 use super::reader::Means;
 use super::shards::Tree;
-use super::table::{Change, Row, Table};
+use super::table::{Change, Joined, Row, Table};
 use crate::pipeline::fetch::jittered;
 
 /// Whoever has our part of the shards read.
 pub(super) struct Sharer {
     means: Means,
+    /// From when on the stream is read, and which checkpoints the table should hold.
+    begun: Begun,
     watch: Watch,
     /// The stream's shards, and when they were listed.
     tree: Option<(Tree, Instant)>,
@@ -25,8 +28,15 @@ pub(super) struct Sharer {
 }
 
 impl Sharer {
-    pub(super) fn new(means: Means) -> Sharer {
-        Sharer { means, watch: Watch::default(), tree: None, ended: BTreeSet::new(), missed: BTreeSet::new() }
+    pub(super) fn new(means: Means, begun: Begun) -> Sharer {
+        Sharer {
+            means,
+            begun,
+            watch: Watch::default(),
+            tree: None,
+            ended: BTreeSet::new(),
+            missed: BTreeSet::new(),
+        }
     }
 
     /// Works until nobody wants anything, or everything was read that was asked for and is not another's.
@@ -73,8 +83,8 @@ impl Sharer {
         if self.tree.as_ref().is_none_or(|(_, at)| is_old(at)) {
             self.tree = Some((list(&self.means).await, Instant::now()));
         }
-        let Some((tree, _)) = &self.tree else { return Ok(false) };
-        let mut rows = table.rows().await?;
+        let Some(tree) = self.tree.as_ref().map(|(tree, _)| tree.clone()) else { return Ok(false) };
+        let Some(mut rows) = self.rows(table).await? else { return Ok(false) };
         let missing = tree.ids().filter(|id| !rows.iter().any(|row| row.lease.shard == **id));
         let mut is_new = false;
         for shard in missing {
@@ -82,7 +92,8 @@ impl Sharer {
             is_new = true;
         }
         if is_new {
-            rows = table.rows().await?;
+            let Some(again) = self.rows(table).await? else { return Ok(false) };
+            rows = again;
         }
         // Another process may know of a shard that is younger than our list: gone is what two lists in a row do not have, both
         // made after the table did.
@@ -124,6 +135,37 @@ impl Sharer {
         let once = self.means.once.is_some();
         let others = |row: &Row| self.watch.is_alive(&row.lease.shard, table.lasts);
         Ok(once && desk.is_idle() && ready.iter().all(|row| desk.holds(&row.lease.shard) || others(row)))
+    }
+
+    /// The rows of all shards. `None`: the table was deleted, or has not our checkpoints any more; next time it has.
+    async fn rows(&mut self, table: &Table) -> Result<Option<Vec<Row>>, String> {
+        let desk = &self.means.desk;
+        match table.rows().await? {
+            Some(rows) if rows.id.is_some() && rows.id.as_ref() == self.begun.id() => {
+                return Ok(Some(rows.shards));
+            }
+            Some(_) => {}
+            None => {
+                tracing::error!(
+                    source = desk.name,
+                    "the table of leases {} is gone: making it anew",
+                    table.table
+                );
+                table.find().await.map_err(|error| error.to_string())?;
+            }
+        }
+        let Joined { begun, lost } = table.join(&self.begun, true).await?;
+        if begun.stream != self.begun.stream {
+            return Err(format!("table {} tells of stream `{}` now", table.table, begun.stream));
+        }
+        if lost {
+            desk.tell_lost(&begun, Some(&self.begun));
+        }
+        desk.keep.ledger().begin(&begun).await?;
+        self.means.begin = begun.from;
+        self.begun = begun;
+        desk.news.notify_one();
+        Ok(None)
     }
 
     /// Takes what is our part of the shards that may be read.

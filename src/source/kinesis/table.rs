@@ -9,9 +9,12 @@
 //! | `arrival`, `tip` | N | when that record came, and when everything was last settled, milliseconds since 1970 |
 //! | `ended` | BOOL | the shard is closed, and everything in it is settled |
 //! | `stream`, `from` | S, N | of `PIPELINE/SOURCE`: the stream, and the time, milliseconds since 1970 (missing: the oldest) |
+//! | `id`, `instead`, `pending` | S, SS, BOOL | of `PIPELINE/SOURCE`: whose checkpoints these are (`table/begun.rs`) |
 //!
 //! Every change is made only if owner and counter are what whoever makes it has seen last: so nobody writes over a lease that
 //! was taken from him, and a checkpoint never goes back.
+
+mod begun;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +29,8 @@ use aws_sdk_dynamodb::types::{
     TableStatus,
 };
 
+pub(super) use self::begun::Joined;
 use super::balance::Lease;
-use super::keep::Begun;
 use super::mark::Checkpoint;
 use crate::aws::{Kind, Refusal};
 use crate::source::SourceError;
@@ -40,7 +43,7 @@ type Item = HashMap<String, AttributeValue>;
 /// The table, as one source of one process sees it.
 pub(super) struct Table {
     client: Client,
-    table: String,
+    pub(super) table: String,
     prefix: String,
     /// Who we are: no other process has the same.
     pub(super) me: String,
@@ -56,6 +59,14 @@ pub(super) struct Table {
 pub(super) struct Row {
     pub(super) lease: Lease,
     pub(super) checkpoint: Checkpoint,
+}
+
+/// The rows of a source.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    /// Whose checkpoints they are.
+    pub(super) id: Option<String>,
+    pub(super) shards: Vec<Row>,
 }
 
 /// What became of a change.
@@ -162,38 +173,15 @@ impl Table {
         })
     }
 
-    /// From when on the stream is read: what whoever was first has written.
-    pub(super) async fn begin(&self, begun: &Begun) -> Result<Begun, String> {
-        let asked = self.client.put_item().table_name(&self.table).item("shard", self.key(""));
-        let asked = asked.item("stream", AttributeValue::S(begun.stream.clone()));
-        let asked = match begun.from {
-            Some(from) => asked.item("from", number(from)),
-            None => asked,
-        };
-        let put = asked
-            .condition_expression("attribute_not_exists(#shard)")
-            .expression_attribute_names("#shard", "shard")
-            .send()
-            .await;
-        match put {
-            Ok(_) => return Ok(begun.clone()),
-            Err(error) if error.code() == Some("ConditionalCheckFailedException") => {}
-            Err(error) => return Err(self.refused(&error, "dynamodb:PutItem")),
-        }
-        let item = self.get("").await?.unwrap_or_default();
-        let stream = item.get("stream").and_then(|stream| stream.as_s().ok()).cloned().unwrap_or_default();
-        Ok(Begun { stream, from: read_number(&item, "from") })
-    }
-
     async fn get(&self, shard: &str) -> Result<Option<Item>, String> {
         let asked = self.client.get_item().table_name(&self.table).key("shard", self.key(shard));
         let sent = asked.consistent_read(true).send().await;
         Ok(sent.map_err(|error| self.refused(&error, "dynamodb:GetItem"))?.item)
     }
 
-    /// All rows of this source's shards.
-    pub(super) async fn rows(&self) -> Result<Vec<Row>, String> {
-        let (mut rows, mut from) = (Vec::new(), None);
+    /// All rows of this source; `None`: there is no table.
+    pub(super) async fn rows(&self) -> Result<Option<Rows>, String> {
+        let (mut rows, mut from) = (Rows::default(), None);
         let prefix = format!("{}/", self.prefix);
         loop {
             let asked = self
@@ -203,13 +191,24 @@ impl Table {
                 .consistent_read(true)
                 .filter_expression("begins_with(#shard, :prefix)")
                 .expression_attribute_names("#shard", "shard")
-                .expression_attribute_values(":prefix", AttributeValue::S(prefix.clone()))
+                .expression_attribute_values(":prefix", AttributeValue::S(self.prefix.clone()))
                 .set_exclusive_start_key(from.take());
-            let output = asked.send().await.map_err(|error| self.refused(&error, "dynamodb:Scan"))?;
-            rows.extend(output.items.unwrap_or_default().iter().filter_map(|item| row(item, &prefix)));
+            let output = match asked.send().await {
+                Ok(output) => output,
+                Err(error) if Refusal::of(&error).kind == Kind::NoPlace => return Ok(None),
+                Err(error) => return Err(self.refused(&error, "dynamodb:Scan")),
+            };
+            for item in output.items.unwrap_or_default() {
+                let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+                if text("shard") == Some(&self.prefix) {
+                    rows.id = text("id").cloned();
+                } else {
+                    rows.shards.extend(row(&item, &prefix));
+                }
+            }
             from = output.last_evaluated_key;
             if from.is_none() {
-                return Ok(rows);
+                return Ok(Some(rows));
             }
         }
     }

@@ -3,9 +3,15 @@
 use std::sync::OnceLock;
 
 use super::*;
+use crate::source::kinesis::keep::Ledger;
 use crate::source::new_id;
+use crate::state::Store;
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+fn ledger() -> Ledger {
+    Ledger::of(Store::in_memory(&Clock::System).unwrap().into(), "main", "stream")
+}
 
 fn piece(holding: u64, slot: Slot) -> Piece {
     let at: (Arc<str>, Option<u32>) = ("7".into(), None);
@@ -19,7 +25,7 @@ fn place() -> Place {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_read_or_lent_of_a_shard_whose_lease_may_be_over() {
-    let desk = Desk::new("stream", &Clock::System, Keep::Leases(OnceLock::new()));
+    let desk = Desk::new("stream", &Clock::System, Keep::Leases(OnceLock::new(), ledger()));
     let shard: Arc<str> = "s".into();
     let (number, _) = desk.hold(&shard, &Checkpoint::default(), Some(Instant::now() + MINUTE));
     let slot = desk.cut("s", number, place(), piece(number, 0).span).unwrap();
@@ -35,7 +41,7 @@ async fn nothing_is_read_or_lent_of_a_shard_whose_lease_may_be_over() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_loan_of_an_earlier_holding_says_nothing() {
-    let desk = Desk::new("stream", &Clock::System, Keep::Leases(OnceLock::new()));
+    let desk = Desk::new("stream", &Clock::System, Keep::Leases(OnceLock::new(), ledger()));
     let shard: Arc<str> = "s".into();
     let end = |id, verdict| Settled {
         id,
