@@ -136,6 +136,8 @@ pub(super) fn find(
                 match behind_element(text, end, eof) {
                     Follow::Fits | Follow::Nothing if record => return found,
                     Follow::More if record && text.len() - next <= most => return Found::Hold(context),
+                    // The line before it ends with a comma: that one is cut where a key should stand.
+                    Follow::Wrong(_) if record && is_line(text, next, end) => return Found::Line(next),
                     Follow::Wrong(fault) if record => fault,
                     _ => end,
                 }
@@ -145,6 +147,13 @@ pub(super) fn find(
             Scan::Invalid { at: fault, .. } => search_from(text, next, fault),
         };
     }
+}
+
+/// Whether a value has its lines for itself.
+fn is_line(text: &[u8], start: usize, end: usize) -> bool {
+    let behind = text.get(end..).unwrap_or_default();
+    let behind = behind.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
+    start > 0 && text.get(start - 1) == Some(&b'\n') && behind == Some(&b'\n')
 }
 
 /// What the text before a brace makes of it, and where that text begins.

@@ -177,6 +177,12 @@ fn a_bad_line_is_one_damage_and_the_next_line_is_read() {
     // The first line is bad, and the second: nothing tells yet that these are lines.
     let (records, damages) = split(format!("{}\n{b}\n{c}\n", &a[..60]).as_bytes());
     assert_eq!((records, damages), (vec![b.clone(), c.clone()], vec![a[..60].to_owned()]));
+    // It ends where a key should stand.
+    for cut in a.match_indices(",\"").map(|(at, _)| at + 1) {
+        let cut = &a[..cut];
+        let (records, damages) = split(format!("{cut}\n{b}\n{c}\n").as_bytes());
+        assert_eq!((records, damages.len()), (vec![b.clone(), c.clone()], 1), "{cut}");
+    }
     // Something stands behind a record on its line.
     let (records, damages) = split(format!("{a}\n{b},\"x\":1}}\n{c}\n").as_bytes());
     assert_eq!((records, damages.len()), (vec![a.clone(), c.clone()], 1));
