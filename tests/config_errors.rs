@@ -19,6 +19,7 @@ fn told(text: &str) -> String {
         },
         data_dir: &|| Some(PathBuf::from("/var/lib/trailship")),
         // Nothing of the machine the test runs on: every path is taken as it is, from one made-up directory.
+        now: &|| trailship::clock::Timestamp::from_seconds(1_780_272_000),
         canonical: &|path| {
             let mut whole = PathBuf::from("/here");
             for part in path.components() {

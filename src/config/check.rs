@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::resolve::{Plan, Resolved, shape_of};
 use super::suggest::{all_of, closest, one_of};
 use super::{ByteSize, Except, Globals, Raw, SinkConfig, SourceConfig, Surroundings, TransformConfig};
+use crate::clock::Timestamp;
 use crate::pattern::Pattern;
 use crate::pattern::family::SHIPPED;
 use std::ops::Range;
@@ -67,7 +68,7 @@ pub(super) fn all(
     let mut problems = Vec::new();
     check_globals(globals, &mut problems);
     check_patterns(raw, &mut problems);
-    check_sources(raw, &mut problems);
+    check_sources(raw, (around.now)(), &mut problems);
     endpoint::check_all(raw, globals, &mut problems);
     check_transforms(raw, &mut problems);
     check_shapes_of_sinks(raw, &mut problems);
@@ -176,15 +177,15 @@ fn place_of(pattern: &Match, path: &[String]) -> Range<usize> {
     }
 }
 
-fn check_sources(raw: &Raw, problems: &mut Vec<Problem>) {
+fn check_sources(raw: &Raw, now: Timestamp, problems: &mut Vec<Problem>) {
     for named in &raw.sources {
         match named.config.whole() {
-            Some(SourceConfig::Kinesis(config)) => aws::check_stream(config, problems),
-            Some(SourceConfig::S3(config)) => aws::check_bucket(config, problems),
+            Some(SourceConfig::Kinesis(config)) => aws::check_stream(config, now, problems),
+            Some(SourceConfig::S3(config)) => aws::check_bucket(config, now, problems),
             Some(SourceConfig::Sqs(config)) => aws::check_queue(config, problems),
             Some(SourceConfig::Firehose(config)) => endpoint::check_firehose(config, problems),
-            Some(SourceConfig::CloudwatchLogs(config)) => pulled::check_group(config, problems),
-            Some(SourceConfig::EventHistory(config)) => pulled::check_history(config, problems),
+            Some(SourceConfig::CloudwatchLogs(config)) => pulled::check_group(config, now, problems),
+            Some(SourceConfig::EventHistory(config)) => pulled::check_history(config, now, problems),
             _ => {}
         }
     }

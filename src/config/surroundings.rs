@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::clock::{Clock, Timestamp};
+
 /// What the configuration may look at outside its file.
 pub struct Surroundings<'s> {
     /// Returns the value of an environment variable; nothing where it is not set or not Unicode.
@@ -13,6 +15,8 @@ pub struct Surroundings<'s> {
     pub data_dir: &'s dyn Fn() -> Option<PathBuf>,
     /// Returns a path without links and relative parts; the part of it that exists is looked at.
     pub canonical: &'s dyn Fn(&Path) -> PathBuf,
+    /// Returns the time.
+    pub now: &'s dyn Fn() -> Timestamp,
 }
 
 impl Surroundings<'static> {
@@ -23,6 +27,7 @@ impl Surroundings<'static> {
             file: &read_value_file,
             data_dir: &system_data_dir,
             canonical: &super::resolve::canonical,
+            now: &|| Clock::System.now(),
         }
     }
 }

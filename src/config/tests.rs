@@ -21,6 +21,7 @@ fn read(text: &str) -> Result<Resolved, Problems> {
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         },
         data_dir: &|| Some(PathBuf::from("/var/lib/trailship")),
+        now: &|| crate::clock::Timestamp::from_seconds(1_780_272_000),
         canonical: &|path| Path::new("/here").join(path),
     };
     read_str("config.toml", text, &around)

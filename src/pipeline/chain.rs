@@ -41,6 +41,7 @@ pub fn default_configuration() -> Result<Resolved, Problems> {
         variable: &|_| None,
         file: &|path| std::fs::read_to_string(path),
         data_dir: &|| Some("/nonexistent/data".into()),
+        now: &|| crate::clock::Timestamp::from_seconds(1_780_272_000),
         canonical: &Path::to_path_buf,
     };
     config::read_str("the default chain", DEFAULT, &around)

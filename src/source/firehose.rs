@@ -58,7 +58,7 @@ pub struct Config {
     pub access_key: Option<OneOrMany<At<Secret>>>,
     /// ARNs of the streams that may deliver. Default: all that know the access key.
     #[serde(default)]
-    pub source_arns: Vec<At<String>>,
+    pub source_arns: Option<At<Vec<At<String>>>>,
     /// The certificate that is shown, for TLS 1.2 and 1.3. Read again when the files change.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -99,10 +99,10 @@ impl std::fmt::Display for Config {
         if self.behind_proxy {
             formatter.write_str(", behind a proxy")?;
         }
-        formatter.write_str(match (&self.access_key, &self.source_arns[..]) {
-            (None, []) => ", for everybody there",
+        formatter.write_str(match (&self.access_key, &self.source_arns) {
+            (None, None) => ", for everybody there",
             (None, _) => ", for everybody there who names a stream of `source_arns`",
-            (Some(_), []) => ", for who knows the access key",
+            (Some(_), None) => ", for who knows the access key",
             (Some(_), _) => ", for streams of `source_arns` that know the access key",
         })
     }
@@ -202,7 +202,12 @@ impl Firehose {
         let scheme = if tls.is_some() { "https" } else { "http" };
         tracing::info!(source = name, address = %bound, "waiting for Firehose at {scheme}://{bound}");
         let rules = Rules {
-            sources: config.source_arns.iter().map(|arn| arn.value().clone()).collect(),
+            sources: config
+                .source_arns
+                .iter()
+                .flat_map(|arns| arns.iter())
+                .map(|arn| arn.value().clone())
+                .collect(),
             most: config.max_body.as_usize(),
             answer_within: config.answer_within.get(),
             patience: config.timeout.get(),

@@ -58,6 +58,7 @@ impl Chain {
             variable: &|name| std::env::var(name).ok(),
             file: &|path| std::fs::read_to_string(path),
             data_dir: &|| Some("/nonexistent/data".into()),
+            now: &|| crate::clock::Timestamp::from_seconds(1_780_272_000),
             canonical: &Path::to_path_buf,
         };
         let resolved = match config::read_str("test.toml", &text, &around) {

@@ -1,7 +1,8 @@
 //! Checks of what reads from AWS: values that would match nothing, or be refused much later.
 
+use super::pulled::{check_begin, check_range};
 use crate::aws::Aws;
-use crate::config::Since;
+use crate::clock::Timestamp;
 use crate::config::at::At;
 use crate::config::problem::Problem;
 use crate::source::{kinesis, s3, sqs};
@@ -11,7 +12,7 @@ const KINDS: [&str; 4] =
     ["CloudTrail", "CloudTrail-Insight", "CloudTrail-NetworkActivity", "CloudTrail-Aggregated"];
 
 /// Checks a bucket.
-pub(super) fn check_bucket(config: &s3::Config, problems: &mut Vec<Problem>) {
+pub(super) fn check_bucket(config: &s3::Config, now: Timestamp, problems: &mut Vec<Problem>) {
     let mut wrong = |at: &At<String>, what: &str, label: &str| {
         problems.push(Problem::error(at.span(), format!("{what} `{}`", at.value()), label));
     };
@@ -38,15 +39,7 @@ pub(super) fn check_bucket(config: &s3::Config, problems: &mut Vec<Problem>) {
     if !(1..=86_400).contains(&config.every.get().as_secs()) {
         problems.push(Problem::error(config.every.span(), "`every` is out of range", "write 1 s to 1 d"));
     }
-    if let (Since::At(from), Some(until)) = (*config.since.value(), &config.until)
-        && let Since::At(to) = *until.value()
-        && to <= from
-    {
-        let message = "`until` is not after `since`";
-        problems.push(
-            Problem::error(until.span(), message, "write a later time").and(config.since.span(), "since"),
-        );
-    }
+    check_range(("since", &config.since), config.until.as_ref(), now, problems);
     check_aws(&config.aws, problems);
 }
 
@@ -69,7 +62,7 @@ pub(super) fn check_queue(config: &sqs::Config, problems: &mut Vec<Problem>) {
 }
 
 /// Checks a stream.
-pub(super) fn check_stream(config: &kinesis::Config, problems: &mut Vec<Problem>) {
+pub(super) fn check_stream(config: &kinesis::Config, now: Timestamp, problems: &mut Vec<Problem>) {
     let stream = config.stream.value();
     let is_arn = stream.starts_with("arn:") && stream.contains(":kinesis:") && stream.contains(":stream/");
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
@@ -77,6 +70,9 @@ pub(super) fn check_stream(config: &kinesis::Config, problems: &mut Vec<Problem>
         let message = format!("there can be no stream `{stream}`");
         let label = "write its name, or arn:aws:kinesis:REGION:ACCOUNT:stream/NAME";
         problems.push(Problem::error(config.stream.span(), message, label));
+    }
+    if let kinesis::Begin::At(since) = config.from.value() {
+        check_begin("from", &At::new(*since, config.from.span()), now, problems);
     }
     if let Some(leases) = &config.leases {
         let table = leases.table.value();

@@ -45,11 +45,16 @@ pub(super) fn check_firehose(config: &Config, problems: &mut Vec<Problem>) {
             wrong(key.span(), "`access_key` has white space at an end", "no header can carry that");
         }
     }
-    for arn in &config.source_arns {
+    for arn in config.source_arns.iter().flat_map(|arns| arns.iter()) {
         if !(arn.starts_with("arn:") && arn.contains(":firehose:") && arn.contains(":deliverystream/")) {
             let message = format!("there can be no stream `{}`", arn.value().escape_debug());
             wrong(arn.span(), &message, "write arn:aws:firehose:REGION:ACCOUNT:deliverystream/NAME");
         }
+    }
+    if let Some(arns) = config.source_arns.as_ref().filter(|arns| arns.is_empty()) {
+        let label =
+            "name those that may deliver, or leave `source_arns` out: all that know the access key may";
+        wrong(arns.span(), "`source_arns` names no stream", label);
     }
     let within = &config.answer_within;
     if within.get() >= FIREHOSE_WAITS || within.get() < Duration::from_millis(100) {

@@ -1,6 +1,7 @@
 //! Checks of what is pulled from an API: values that would match nothing, or be refused much later.
 
 use super::aws::check_aws;
+use crate::clock::Timestamp;
 use crate::config::at::At;
 use crate::config::problem::Problem;
 use crate::config::{Duration, Since};
@@ -10,7 +11,7 @@ use crate::source::{cloudwatch_logs, event_history};
 const MOST_STREAMS: usize = 100;
 
 /// Checks a log group.
-pub(super) fn check_group(config: &cloudwatch_logs::Config, problems: &mut Vec<Problem>) {
+pub(super) fn check_group(config: &cloudwatch_logs::Config, now: Timestamp, problems: &mut Vec<Problem>) {
     let group = config.log_group.value();
     let is_name = |name: &str| {
         let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.#".contains(&byte);
@@ -41,12 +42,12 @@ pub(super) fn check_group(config: &cloudwatch_logs::Config, problems: &mut Vec<P
     }
     check_pace("every", &config.every, 1, problems);
     check_pace("overlap", &config.overlap, 0, problems);
-    check_range(&config.since, config.until.as_ref(), problems);
+    check_range(("since", &config.since), config.until.as_ref(), now, problems);
     check_aws(&config.aws, problems);
 }
 
 /// Checks an event history.
-pub(super) fn check_history(config: &event_history::Config, problems: &mut Vec<Problem>) {
+pub(super) fn check_history(config: &event_history::Config, now: Timestamp, problems: &mut Vec<Problem>) {
     for (number, region) in config.regions.iter().enumerate() {
         if !is_region(region.value()) {
             let message = format!("there can be no region `{}`", region.value());
@@ -87,7 +88,7 @@ pub(super) fn check_history(config: &event_history::Config, problems: &mut Vec<P
     check_pace("every", &config.every, 1, problems);
     check_pace("delay", &config.delay, 0, problems);
     check_pace("overlap", &config.overlap, 0, problems);
-    check_range(&config.since, config.until.as_ref(), problems);
+    check_range(("since", &config.since), config.until.as_ref(), now, problems);
     if let Since::Ago(age) = *config.since.value()
         && age.get().as_secs() > 90 * 86_400
     {
@@ -115,13 +116,36 @@ fn check_pace(name: &str, at: &At<Duration>, least: u64, problems: &mut Vec<Prob
     }
 }
 
-/// Checks a range of time.
-fn check_range(since: &At<Since>, until: Option<&At<Since>>, problems: &mut Vec<Problem>) {
-    if let (Since::At(from), Some(until)) = (*since.value(), until)
-        && let Since::At(to) = *until.value()
-        && to <= from
-    {
-        let message = "`until` is not after `since`";
-        problems.push(Problem::error(until.span(), message, "write a later time").and(since.span(), "since"));
+/// Checks a range of time, of which `since` is one end by that name. What is wrong today and may be right tomorrow, or the
+/// other way round, because one end moves and the other does not, is only warned about.
+pub(super) fn check_range(
+    (name, since): (&str, &At<Since>),
+    until: Option<&At<Since>>,
+    now: Timestamp,
+    problems: &mut Vec<Problem>,
+) {
+    check_begin(name, since, now, problems);
+    let Some(until) = until else { return };
+    if until.value().time(now) > since.value().time(now) {
+        return;
+    }
+    let message = format!("`until` is not after `{name}`");
+    let problem = match (since.value(), until.value()) {
+        (Since::Ago(_), Since::At(_)) | (Since::At(_), Since::Ago(_)) => {
+            Problem::warning(until.span(), message, "nothing is read when it is so the first time")
+        }
+        _ => Problem::error(until.span(), message, "write a later time"),
+    };
+    problems.push(match since.span().is_empty() {
+        true => problem,
+        false => problem.and(since.span(), name),
+    });
+}
+
+/// Checks that what is read begins before now.
+pub(super) fn check_begin(name: &str, since: &At<Since>, now: Timestamp, problems: &mut Vec<Problem>) {
+    if since.value().time(now) > now {
+        let message = format!("`{name}` is in the future");
+        problems.push(Problem::error(since.span(), message, "write a time that has passed"));
     }
 }

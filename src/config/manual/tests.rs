@@ -9,6 +9,7 @@ fn read(text: &str) -> Result<Resolved, Problems> {
         variable: &|_| Some("text".to_owned()),
         file: &|_| Ok("text".to_owned()),
         data_dir: &|| Some(PathBuf::from("/var/lib/trailship")),
+        now: &|| crate::clock::Timestamp::from_seconds(1_780_272_000),
         canonical: &|path| Path::new("/here").join(path),
     };
     read_str("config.toml", text, &around)

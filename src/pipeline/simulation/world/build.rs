@@ -106,6 +106,7 @@ impl World {
                 variable: &|_| None,
                 file: &|path| std::fs::read_to_string(path),
                 data_dir: &|| Some("/nonexistent/data".into()),
+                now: &|| crate::clock::Timestamp::from_seconds(1_780_272_000),
                 canonical: &std::path::Path::to_path_buf,
             };
             let text = text(plan.sinks.len(), plan.partitioned, plan.once);
