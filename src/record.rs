@@ -25,12 +25,14 @@ mod hits;
 mod shape;
 mod skip;
 mod string;
+mod unescape;
 
 pub use hits::Hits;
 pub use path::{PathId, Paths, Segment};
 pub use scan::{Scan, ScanLimits, Scanner};
 pub use shape::Edge;
 pub use slots::{SlotId, Slots};
+pub(crate) use unescape::unescape;
 
 /// One leaf of a record: a scalar, an empty container, or a subtree kept whole because the record has too many leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -114,7 +114,7 @@ pub(super) fn find(
             }
         };
         if matches!(found, Found::Line(_)) {
-            match shape::of(text, next, eof) {
+            match shape::of(text, next, eof, &mut Vec::new()) {
                 Shape::Unknown { .. } | Shape::Invalid { .. } => at = next + 1,
                 Shape::Incomplete if eof || text.len() - next > most => at = next + 1,
                 Shape::Incomplete => return Found::Hold(context),

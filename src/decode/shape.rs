@@ -15,6 +15,7 @@ use std::ops::Range;
 use serde::de::IgnoredAny;
 
 use super::Format;
+use crate::record::unescape;
 
 /// Keys that only a record has at its top level.
 const OWN: [&str; 6] = ["eventVersion", "eventID", "eventTime", "userIdentity", "eventSource", "eventName"];
@@ -24,7 +25,7 @@ const FURTHER: [&str; 6] =
 /// Keys whose string holds a record.
 const STRINGS: [&str; 4] = ["_raw", "message", "Message", "CloudTrailEvent"];
 /// The text of a control message's only event.
-const CONTROL: &str = "CWL CONTROL MESSAGE";
+const CONTROL: &[u8] = b"CWL CONTROL MESSAGE";
 
 /// What an object is.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,8 +38,9 @@ pub(super) enum Shape {
     LeftOut { what: &'static str },
     /// An EventBridge envelope: the record begins at `start`, the envelope ends at `end`.
     Nested { start: usize, end: usize },
-    /// The record is text in a string of this object, which ends at `end`; the string's own text begins at `start`.
-    Text { start: usize, text: String, end: usize },
+    /// The record is text in a string of this object, which ends at `end`; the string's own text begins at `start`, and so
+    /// much is at the front of the scratch when its escapes are undone.
+    Text { start: usize, length: usize, end: usize },
     /// Whole and valid, and none of ours.
     Unknown { end: usize, reason: &'static str },
     /// The text ends before it can be told.
@@ -53,24 +55,34 @@ enum Stop {
     Invalid(usize, &'static str),
 }
 
-/// Tells what the object at `text[at]` is. `eof`: nothing follows this text.
-pub(super) fn of(text: &[u8], at: usize, eof: bool) -> Shape {
-    match walk(text, at, eof) {
+/// A string that may hold a record.
+struct Held {
+    /// Its place in [`STRINGS`].
+    rank: usize,
+    /// Where it stands, quotes included.
+    span: Range<usize>,
+    /// Bytes of it that stand in the scratch; `None`: it has to be parsed yet.
+    length: Option<usize>,
+}
+
+/// Tells what the object at `text[at]` is. `eof`: nothing follows this text. Text out of a string goes to the scratch.
+pub(super) fn of(text: &[u8], at: usize, eof: bool, scratch: &mut Vec<u8>) -> Shape {
+    match walk(text, at, eof, scratch) {
         Ok(shape) => shape,
         Err(Stop::Incomplete) => Shape::Incomplete,
         Err(Stop::Invalid(at, reason)) => Shape::Invalid { at, reason },
     }
 }
 
-fn walk(text: &[u8], at: usize, eof: bool) -> Result<Shape, Stop> {
+fn walk(text: &[u8], at: usize, eof: bool, scratch: &mut Vec<u8>) -> Result<Shape, Stop> {
     let mut place = at + 1;
     let (mut own, mut control, mut via, mut first) = (false, false, None, true);
     let mut detail = None;
-    let mut string: Option<(usize, Range<usize>)> = None;
+    let mut held: Option<Held> = None;
     loop {
         let Member { key, value, end } = match member(text, place, first)? {
             Next::Member(member) => member,
-            Next::End(end) => return last(text, end, own, via, detail, string),
+            Next::End(end) => return last(text, end, own, via, detail, held, scratch),
         };
         let (byte, key) = (text.get(value).copied(), key.as_ref());
         if OWN.contains(&key) {
@@ -91,19 +103,25 @@ fn walk(text: &[u8], at: usize, eof: bool) -> Result<Shape, Stop> {
                 _ => {}
             }
         }
-        place = value_end(text, value, end, eof)?;
+        let rank = match byte {
+            Some(b'"') => STRINGS.iter().position(|name| *name == key),
+            _ => None,
+        };
+        let rank = rank.filter(|rank| held.as_ref().is_none_or(|held| *rank < held.rank));
+        let undone = rank.and_then(|_| unescape(text, value + 1, scratch));
+        place = match undone {
+            Some((end, _)) => end,
+            None => value_end(text, value, end, eof)?,
+        };
+        if let Some(rank) = rank {
+            held = Some(Held { rank, span: value..place, length: undone.map(|(_, length)| length) });
+        }
         let span = text.get(value..place).unwrap_or_default();
         match key {
             "messageType" => control = span == br#""CONTROL_MESSAGE""#,
             "detail-type" => via = Some(span.ends_with(br#"via CloudTrail""#)),
             "detail" if byte == Some(b'{') => detail = Some(value),
             _ => {}
-        }
-        if byte == Some(b'"')
-            && let Some(rank) = STRINGS.iter().position(|name| *name == key)
-            && string.as_ref().is_none_or(|(best, _)| rank < *best)
-        {
-            string = Some((rank, value..place));
         }
     }
 }
@@ -115,19 +133,27 @@ fn last(
     own: bool,
     via: Option<bool>,
     detail: Option<usize>,
-    string: Option<(usize, Range<usize>)>,
+    held: Option<Held>,
+    scratch: &mut Vec<u8>,
 ) -> Result<Shape, Stop> {
-    let raw = matches!(string, Some((0, _)));
-    Ok(match (via, detail, string) {
+    let raw = matches!(held, Some(Held { rank: 0, .. }));
+    Ok(match (via, detail, held) {
         _ if own && !raw => Shape::Record,
         (Some(true), Some(start), _) => Shape::Nested { start, end },
         (Some(_), _, _) => Shape::Unknown { end, reason: "an EventBridge event that is not from CloudTrail" },
-        (None, _, Some((_, span))) => {
+        (None, _, Some(Held { span, length, .. })) => {
             let start = span.start + 1;
-            match serde_json::from_slice::<String>(text.get(span).unwrap_or_default()) {
-                Ok(text) if text.starts_with(CONTROL) => Shape::LeftOut { what: "control message" },
-                Ok(text) => Shape::Text { start, text, end },
-                Err(_) => {
+            let length = length.or_else(|| {
+                let parsed = serde_json::from_slice::<String>(text.get(span).unwrap_or_default()).ok()?;
+                *scratch = parsed.into_bytes();
+                Some(scratch.len())
+            });
+            match length {
+                Some(length) if scratch.get(..length).is_some_and(|text| text.starts_with(CONTROL)) => {
+                    Shape::LeftOut { what: "control message" }
+                }
+                Some(length) => Shape::Text { start, length, end },
+                None => {
                     Shape::Unknown { end, reason: "the string that should hold a record is not valid text" }
                 }
             }
@@ -279,7 +305,8 @@ pub(super) fn begins_lines(text: &[u8], record: usize) -> Option<bool> {
         return Some(false);
     }
     let Some(end) = Skip::default().feed(text) else {
-        let may = text.len() <= record && !matches!(of(text, 0, false), Shape::Wrapper { .. });
+        let may =
+            text.len() <= record && !matches!(of(text, 0, false, &mut Vec::new()), Shape::Wrapper { .. });
         return if may && text.starts_with(b"{") { None } else { Some(false) };
     };
     let next = blanks(text, end);

@@ -12,6 +12,11 @@ use super::shape::Skip;
 use super::{Boundary, Buffer, Damage, Format, Item, Limits, SLACK, Space};
 use crate::record::{Scanner, Span};
 
+/// Bytes of a text out of a string that are kept for the next one.
+const SCRATCH: usize = 1 << 20;
+/// Bytes behind such a text that the scanner may look at, which reads blocks.
+const PAD: usize = 128;
+
 /// A container whose members are walked one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Frame {
@@ -53,8 +58,12 @@ enum Mode {
 /// What one step of the walk came to.
 enum Step {
     Item(Item),
-    /// The text of a string that holds a record or more; it may stand in the buffer from this offset on.
-    Text(usize, String),
+    /// The scratch begins with the text of a string that holds a record or more, so many bytes; it may stand in the buffer
+    /// from this offset on.
+    Text {
+        start: usize,
+        length: usize,
+    },
     /// The text does not reach.
     Need,
     /// The segment is used up.
@@ -65,6 +74,8 @@ enum Step {
 struct Inner {
     split: Split,
     end: usize,
+    /// Zeros stand up to here: no text goes on with them.
+    padded: usize,
 }
 
 /// The walk over one object's text, or over one text taken out of it.
@@ -97,6 +108,8 @@ pub(super) struct Split {
     /// Offset and length of the envelope that is being unwrapped.
     envelope: (u64, u64),
     inner: Option<Box<Inner>>,
+    /// The text of a string without its escapes, before it is known to stand in a whole object.
+    scratch: Vec<u8>,
 }
 
 impl Split {
@@ -121,6 +134,7 @@ impl Split {
             depth: 0,
             envelope: (0, 0),
             inner: None,
+            scratch: Vec::new(),
         }
     }
 
@@ -210,9 +224,9 @@ impl Split {
             return self.numbered(item, buffer, inflate);
         }
         let end = buffer.filled;
-        match self.advance(scanner, buffer, end, inflate.ending()) {
+        match self.advance(scanner, buffer, (end, end), inflate.ending()) {
             Step::Item(item) => self.numbered(item, buffer, inflate),
-            Step::Need | Step::Text(..) => {
+            Step::Need | Step::Text { .. } => {
                 self.wanted = Some(buffer.filled - self.at);
                 Item::WindowEnd
             }
@@ -269,12 +283,13 @@ impl Split {
         &mut self,
         scanner: &mut Scanner,
         buffer: &mut Buffer,
-        end: usize,
+        (end, padded): (usize, usize),
         ending: Option<&Ending>,
     ) -> Step {
         loop {
             if let Some(inner) = &mut self.inner {
-                let step = inner.split.advance(scanner, buffer, inner.end, Some(&Ending::default()));
+                let ends = (inner.end, inner.padded);
+                let step = inner.split.advance(scanner, buffer, ends, Some(&Ending::default()));
                 let item = match step {
                     Step::Item(item) => Some(item),
                     _ => inner.split.segment_ends(&Ending::default()),
@@ -289,28 +304,43 @@ impl Split {
                     None => self.inner = None,
                 }
             }
-            let text = buffer.bytes.get(..end).unwrap_or_default();
-            match self.walk(scanner, text, ending) {
-                Step::Text(start, text) => {
+            let text = buffer.bytes.get(..padded).unwrap_or_default();
+            match self.walk(scanner, (text.get(..end).unwrap_or_default(), text), ending) {
+                Step::Text { start, length } => {
                     // Un-escaped text is never longer than the string it was.
-                    let end = start + text.len();
-                    let Some(place) = buffer.bytes.get_mut(start..end) else { return Step::Need };
-                    place.copy_from_slice(text.as_bytes());
+                    let end = start + length;
+                    let (Some(place), Some(text)) =
+                        (buffer.bytes.get_mut(start..end), self.scratch.get(..length))
+                    else {
+                        return Step::Need;
+                    };
+                    place.copy_from_slice(text);
+                    // Nobody asks for the rest of the envelope any more.
+                    let padded = self.at.clamp(end, end + PAD);
+                    buffer.bytes.get_mut(end..padded).unwrap_or_default().fill(0);
+                    if length > SCRATCH {
+                        self.scratch = Vec::new();
+                    }
                     let mut split = Split::new(self.limits);
                     split.at = start;
                     split.depth = self.depth + 1;
-                    self.inner = Some(Box::new(Inner { split, end }));
+                    self.inner = Some(Box::new(Inner { split, end, padded }));
                 }
                 step => return step,
             }
         }
     }
 
-    /// Walks the text up to the next item. `ending`: nothing follows this text.
-    fn walk(&mut self, scanner: &mut Scanner, text: &[u8], ending: Option<&Ending>) -> Step {
+    /// Walks the text up to the next item. `padded`: the same with its padding; `ending`: nothing follows this text.
+    fn walk(
+        &mut self,
+        scanner: &mut Scanner,
+        (text, padded): (&[u8], &[u8]),
+        ending: Option<&Ending>,
+    ) -> Step {
         loop {
             let step = match &self.mode {
-                Mode::Walk => self.token(scanner, text, ending.is_some()),
+                Mode::Walk => self.token(scanner, (text, padded), ending.is_some()),
                 Mode::Skip { .. } => self.skip(text, ending.is_some()),
                 Mode::Oversize(_) => Some(self.oversize(text, ending)),
                 Mode::Resync { .. } => Some(self.resync(scanner, text, ending)),

@@ -44,6 +44,31 @@ pub(super) fn special(block: &Block) -> u32 {
     (low | backslash).to_bitmask()
 }
 
+/// One bit for each byte of a kind.
+pub(super) struct Marks {
+    pub(super) quote: u32,
+    pub(super) backslash: u32,
+    /// Control characters, and bytes with the high bit.
+    pub(super) other: u32,
+}
+
+/// Tells apart what [`special`] finds.
+#[inline(always)]
+pub(super) fn marks(block: &Block) -> Marks {
+    let bytes: i8x32 = cast(*block);
+    Marks {
+        quote: bytes.simd_eq(i8x32::splat(0x22)).to_bitmask(),
+        backslash: bytes.simd_eq(i8x32::splat(0x5c)).to_bitmask(),
+        other: bytes.simd_lt(i8x32::splat(0x20)).to_bitmask(),
+    }
+}
+
+/// One bit for each byte with the high bit.
+#[inline(always)]
+pub(super) fn high(block: &Block) -> u32 {
+    cast::<Block, i8x32>(*block).to_bitmask()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +81,10 @@ mod tests {
                 let mut block = [b'a'; BLOCK];
                 block[place] = byte;
                 assert_eq!(special(&block), u32::from(expected) << place, "{byte}");
+                let marks = marks(&block);
+                let all = [marks.quote, marks.backslash, marks.other, high(&block)];
+                let kinds = [byte == b'"', byte == b'\\', !(0x20..0x80).contains(&byte), byte >= 0x80];
+                assert_eq!(all, kinds.map(|is| u32::from(is) << place), "{byte}");
             }
         }
     }

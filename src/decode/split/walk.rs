@@ -16,7 +16,12 @@ enum Behind {
 
 impl Split {
     /// Reads what stands next; `None`: nothing to tell yet.
-    pub(super) fn token(&mut self, scanner: &mut Scanner, text: &[u8], eof: bool) -> Option<Step> {
+    pub(super) fn token(
+        &mut self,
+        scanner: &mut Scanner,
+        (text, padded): (&[u8], &[u8]),
+        eof: bool,
+    ) -> Option<Step> {
         let blanks = shape::blanks(text, self.at);
         if self.frames.is_empty() && !self.newline {
             self.newline = memchr::memchr(b'\n', text.get(self.at..blanks).unwrap_or_default()).is_some();
@@ -37,15 +42,15 @@ impl Split {
             }
             (Some(Frame::Object), Expect::Comma, b',') => return self.member(text, eof),
             (Some(Frame::Array { records: true }), Expect::First | Expect::Value, b'{') => {
-                return self.record(scanner, text, (blanks, None), blanks, eof);
+                return self.record(scanner, (text, padded), (blanks, None), blanks, eof);
             }
             (Some(Frame::Array { .. }), Expect::First | Expect::Value, b'{') => {
-                return self.object(scanner, text, eof);
+                return self.object(scanner, (text, padded), eof);
             }
             (Some(Frame::Array { .. }), Expect::First | Expect::Value, _) => return self.element(text, eof),
             (None, _, b'{') => {
                 self.begin_top();
-                return self.object(scanner, text, eof);
+                return self.object(scanner, (text, padded), eof);
             }
             (None, _, b'[') => {
                 self.begin_top();
@@ -99,14 +104,14 @@ impl Split {
     }
 
     /// An object that may be a record or an envelope of records.
-    fn object(&mut self, scanner: &mut Scanner, text: &[u8], eof: bool) -> Option<Step> {
+    fn object(&mut self, scanner: &mut Scanner, (text, padded): (&[u8], &[u8]), eof: bool) -> Option<Step> {
         let at = self.at;
-        match shape::of(text, at, eof) {
+        match shape::of(text, at, eof, &mut self.scratch) {
             Shape::Record => {
                 if self.frames.is_empty() {
                     self.recognised(Format::Bare);
                 }
-                return self.record(scanner, text, (at, None), at, eof);
+                return self.record(scanner, (text, padded), (at, None), at, eof);
             }
             Shape::Wrapper { format, after, records } => {
                 if self.frames.len() / 2 + self.depth >= self.limits.envelopes {
@@ -121,9 +126,9 @@ impl Split {
             }
             Shape::Nested { start, end } => {
                 self.recognised(Format::EventBridge);
-                return self.record(scanner, text, (at, Some(end)), start, eof);
+                return self.record(scanner, (text, padded), (at, Some(end)), start, eof);
             }
-            Shape::Text { start, text: inner, end } => {
+            Shape::Text { start, length, end } => {
                 if let Behind::Not(step) = self.look_behind(scanner, text, (at, end), at, eof) {
                     return step;
                 }
@@ -135,7 +140,7 @@ impl Split {
                     let reason = format!("more than {} envelopes around a record", self.limits.envelopes);
                     return Some(self.damage(at, end, reason, false));
                 }
-                return Some(Step::Text(start, inner));
+                return Some(Step::Text { start, length });
             }
             Shape::Unknown { end, reason } => {
                 self.at = end;
@@ -152,12 +157,18 @@ impl Split {
     fn record(
         &mut self,
         scanner: &mut Scanner,
-        text: &[u8],
+        (text, padded): (&[u8], &[u8]),
         outer: (usize, Option<usize>),
         start: usize,
         eof: bool,
     ) -> Option<Step> {
-        match scanner.scan(text, start) {
+        let scan = match scanner.scan(padded, start) {
+            scan @ Scan::Record { end } if end <= text.len() => scan,
+            scan if padded.len() == text.len() => scan,
+            // What the padding makes wrong is only incomplete without it.
+            _ => scanner.scan(text, start),
+        };
+        match scan {
             Scan::Record { end } => {
                 let behind = outer.1.unwrap_or(end);
                 if end - start > self.limits.record {

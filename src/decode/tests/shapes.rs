@@ -144,6 +144,17 @@ fn a_control_message_is_left_out_and_a_foreign_message_is_damage_of_its_own() {
 }
 
 #[test]
+fn a_message_that_ends_inside_a_record_is_told_as_such_wherever_it_is_cut() {
+    let [a, b, ..]: [String; 3] = three().try_into().unwrap();
+    for cut in (1..a.len()).filter(|cut| a.is_char_boundary(*cut)) {
+        let out = whole(payload("DATA_MESSAGE", &[a[..cut].to_owned(), b.clone()]).as_bytes());
+        assert_eq!(out.records, std::slice::from_ref(&b), "{cut}");
+        let expected = (a.as_bytes()[..cut].to_vec(), "the object ends inside a record".to_owned());
+        assert_eq!(out.damages, [expected], "{cut}");
+    }
+}
+
+#[test]
 fn records_in_strings_are_taken_out_at_most_so_deep() {
     let [a, ..]: [String; 3] = three().try_into().unwrap();
     let wrap = |key: &str, text: &str| serde_json::json!({"Type": "Notification", key: text}).to_string();
