@@ -1,12 +1,32 @@
 //! Indexer acknowledgment.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::events::{put, to};
 use crate::hec::{Acks, Hec, Manners};
+use crate::here::Running;
 
 fn acknowledging(after: Duration, lost: u64) -> Manners {
     Manners { acks: Some(Acks { after, lost }), ..Manners::default() }
+}
+
+/// What a running program counts of its sink under this name.
+fn counted(running: &mut Running, name: &str) -> u64 {
+    let mut address = String::new();
+    running.until("telemetry is served", |said| {
+        let line = said.lines().find(|line| line.contains("telemetry is served"));
+        let line = line.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        line.inspect(|line| address = line["address"].as_str().unwrap().to_owned()).is_some()
+    });
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let line = answer.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
 #[test]
@@ -29,10 +49,15 @@ fn what_is_received_is_delivered_when_it_is_indexed() {
 fn what_is_not_acknowledged_is_sent_again_and_counted() {
     let hec = Hec::start(acknowledging(Duration::ZERO, 100));
     let here = to(&[&hec], "ack_poll = \"200ms\"\nack_timeout = \"1s\"");
+    here.set("telemetry.listen = \"127.0.0.1:0\"");
     let ids = put(&here, "a", 30);
     let mut running = here.start(&["run", "--once"]);
+    let waits = || counted(&mut running, "trailship_sink_unconfirmed_records") == 30;
+    assert!(crate::here::wait(waits).is_none());
     running.until("it is not acknowledged", |said| said.contains("events were not acknowledged within 1s"));
     assert_eq!(hec.ids(), [""; 0]);
+    let duplicates = counted(&mut running, "trailship_sink_possible_duplicates_total");
+    assert!(duplicates >= 30 && duplicates.is_multiple_of(30), "{duplicates}");
     hec.behave(|manners| manners.acks = Some(Acks { after: Duration::ZERO, lost: 0 }));
     running.end().ended(0).books();
     assert_eq!(hec.ids(), ids);
