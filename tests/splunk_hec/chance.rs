@@ -57,3 +57,26 @@ fn every_event_arrives_or_is_found_in_rejects() {
         }
     });
 }
+
+#[test]
+fn what_was_not_acknowledged_when_the_program_was_killed_is_sent_again() {
+    let acks = Acks { after: Duration::from_millis(400), lost: 0 };
+    let hec = Hec::start(Manners { acks: Some(acks), takes: Duration::from_millis(5), ..Manners::default() });
+    let here = to(&[&hec], "ack_poll = \"100ms\"\nbatch = { events = 20 }");
+    let mut ids = Vec::new();
+    for round in 0..8_u64 {
+        ids.extend(put(&here, &format!("{round}"), 100));
+        let before = hec.asked().len();
+        let mut running = here.start(&["run"]);
+        // At another point each time: when this many requests have come, all of them not yet acknowledged or some.
+        running.until("requests come", |_| hec.asked().len() > before + usize::try_from(round).unwrap());
+        running.signal(nix::sys::signal::Signal::SIGKILL);
+        drop(running);
+        // What was received and never indexed is lost with the collector, too.
+        hec.restart();
+    }
+    here.once().ended(0);
+    let mut arrived = hec.ids();
+    arrived.dedup();
+    assert_eq!(arrived, ids);
+}
