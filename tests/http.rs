@@ -9,9 +9,13 @@ mod fake_http;
 #[allow(dead_code, reason = "shared with the tests of files")]
 #[path = "black_box/here.rs"]
 mod here;
+#[path = "support/sigv4.rs"]
+mod sigv4;
 
 #[path = "http/answers.rs"]
 mod answers;
+#[path = "http/authorised.rs"]
+mod authorised;
 #[path = "http/connection.rs"]
 mod connection;
 #[path = "http/formats.rs"]
