@@ -7,7 +7,7 @@
 //! - **Nested**: the record, with what was added under one top-level key.
 //! - **Flat**: one level of keys, for tools that want stable columns; the rules stand in [`flat`].
 
-mod added;
+pub(crate) mod added;
 pub mod compress;
 mod fast;
 pub mod flat;
@@ -17,8 +17,8 @@ pub mod fuzz;
 pub mod nested;
 pub mod packer;
 mod page;
-mod text;
-mod tree;
+pub(crate) mod text;
+pub(crate) mod tree;
 pub mod unflatten;
 
 use std::sync::Arc;
@@ -26,7 +26,8 @@ use std::sync::Arc;
 pub use flat::{Arrays, Flatten};
 pub use nested::Nested;
 
-use crate::record::Record;
+use crate::record::{PathId, Paths, Record, Segment};
+use crate::sink::opensearch::document::{Document, Needs};
 
 /// One shape of output; built once from the configuration, shared by threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Shape {
     Nested(Nested),
     /// One level of keys.
     Flat(Flatten),
+    /// One of these, as an index takes it.
+    Document(Document),
 }
 
 /// Writes records in one shape. One per thread, shape and [`Scanner`](crate::record::Scanner): what it has learned is
@@ -49,6 +52,7 @@ pub struct Encoder {
     /// The same for records that span lines.
     lines: fast::Fast,
     edges: nested::Edges,
+    needs: Needs,
     scratch: Vec<u8>,
 }
 
@@ -62,6 +66,7 @@ impl Encoder {
             fast: fast::Fast::default(),
             lines: fast::Fast::default(),
             edges: nested::Edges::default(),
+            needs: Needs::default(),
             scratch: Vec::new(),
         }
     }
@@ -87,8 +92,37 @@ impl Encoder {
                 self.nested(nested, record, out);
                 out.len()
             }
-            Shape::Flat(flat) => self.flat(flat, record, out, at),
+            Shape::Flat(flat) => self.flat(flat, record, out, at).0,
+            Shape::Document(document) => self.document(document, record, out, at),
         }
+    }
+
+    fn document(&mut self, document: &Document, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> usize {
+        let head = document.head(record);
+        // The brace of the record becomes the comma behind it.
+        let start = head.as_ref().map_or(at, |head| put(out, at, head.as_bytes()));
+        let fits = self.needs.fits(document, record);
+        let (mut end, by_rule) = match &*document.inner {
+            Shape::Nested(nested) => {
+                out.truncate(start);
+                self.nested(nested, record, out);
+                (out.len(), true)
+            }
+            Shape::Flat(flat) => self.flat(flat, record, out, start),
+            Shape::Document(_) => (start, true),
+        };
+        if !fits || !by_rule {
+            out.truncate(end);
+            document.rewrite(out, start);
+            end = out.len();
+        }
+        if head.is_some() {
+            if end == start + 2 {
+                return put(out, start, b"}");
+            }
+            put(out, start, b",");
+        }
+        end
     }
 
     fn nested(&mut self, shape: &Nested, record: &Record<'_>, out: &mut Vec<u8>) {
@@ -110,16 +144,41 @@ impl Encoder {
         out.push(b'}');
     }
 
-    fn flat(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> usize {
+    /// Returns where the record ends, and whether each of its values stands where [`flat_put`] says.
+    fn flat(&mut self, shape: &Flatten, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> (usize, bool) {
         let Some(end) = fast::Fast::members(&mut self.fast, &mut self.lines, shape, record, out, at) else {
             out.truncate(at);
             flat_plain(shape, record, out);
-            return out.len();
+            return (out.len(), false);
         };
         let added = self.texts.of(record.overlay, |overlay, out| added::flat(shape, overlay, out));
         let end = put(out, end, added);
-        put(out, end, b"}")
+        (put(out, end, b"}"), true)
     }
+}
+
+/// Where the flat shape puts the value of a path.
+pub(crate) struct FlatPut {
+    /// Its key, as written.
+    pub(crate) key: Vec<u8>,
+    /// Names from the root to the kept container it is written within; 0: there is none.
+    pub(crate) within: usize,
+    /// Whether that is written as JSON text.
+    pub(crate) json: bool,
+    /// Whether an empty object is written as it is; else it is a text.
+    pub(crate) object: bool,
+    /// The same of an empty array.
+    pub(crate) array: bool,
+}
+
+/// Where the flat shape puts a value; `None`: it depends on the record.
+pub(crate) fn flat_put(
+    shape: &Flatten,
+    paths: &Paths,
+    path: PathId,
+    steps: &[Segment<'_>],
+) -> Option<FlatPut> {
+    fast::place(shape, paths, path, steps)
 }
 
 /// Writes a text at a place in a buffer; returns where it ends.

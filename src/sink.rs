@@ -4,6 +4,7 @@ pub mod deliver;
 pub mod file;
 pub mod http;
 pub mod splunk_hec;
+pub mod opensearch;
 pub mod stdout;
 pub mod template;
 
@@ -15,10 +16,12 @@ use std::time::Duration;
 use crate::ack::Ack;
 use crate::clock::Clock;
 use crate::config::{At, SinkConfig};
+use crate::encode::Shape;
 use crate::encode::compress::Compression;
 use crate::encode::frame::Frame;
 use crate::encode::packer::{Packing, Spare};
 use crate::pipeline::budget::Permit;
+use crate::sink::opensearch::mapping::Flavour;
 use crate::sink::template::Partitions;
 
 /// A part of one window's records in one payload.
@@ -206,6 +209,8 @@ pub struct Build<'a> {
     pub clock: Clock,
     /// The process's open files.
     pub open_files: &'a Arc<file::OpenFiles>,
+    /// What its records are written in.
+    pub shape: &'a Arc<Shape>,
     /// What it counts beside what its runner does.
     pub figures: &'a Arc<deliver::Figures>,
 }
@@ -218,6 +223,8 @@ pub enum AnySink {
     Http(Box<deliver::Deliver<http::Http>>),
     /// `splunk_hec`
     SplunkHec(Box<deliver::Deliver<splunk_hec::Collector>>),
+    /// `opensearch`, `elasticsearch`
+    Search(Box<deliver::Deliver<opensearch::OpenSearch>>, Option<Arc<Partitions>>),
     /// `stdout`
     Stdout(stdout::StdoutSink),
     /// Any of them, in a dry run: takes everything and writes nothing.
@@ -244,6 +251,12 @@ impl AnySink {
                 .build(build)
                 .map(|sink| AnySink::SplunkHec(Box::new(sink)))
                 .map_err(|error| failed(&error)),
+            SinkConfig::Elasticsearch(config) => {
+                search(config, Flavour::Elasticsearch, build).map_err(|error| failed(&error))
+            }
+            SinkConfig::Opensearch(config) => {
+                search(config, Flavour::Opensearch, build).map_err(|error| failed(&error))
+            }
             SinkConfig::Stdout(_) => {
                 stdout::StdoutSink::build().map(AnySink::Stdout).map_err(|error| failed(&error))
             }
@@ -260,6 +273,7 @@ impl AnySink {
         let compression = match config {
             SinkConfig::Http(config) => return config.packing(),
             SinkConfig::SplunkHec(config) => return config.packing(),
+            SinkConfig::Elasticsearch(config) | SinkConfig::Opensearch(config) => return config.packing(),
             SinkConfig::File(config) => match config.resolve().map(|(compression, _)| compression) {
                 Ok(file::Compression::Gzip) => Compression::Gzip,
                 Ok(file::Compression::Zstd) => Compression::Zstd,
@@ -286,6 +300,7 @@ impl AnySink {
                 let oldest = config.oldest.as_ref().map(|oldest| *oldest.value());
                 Some(Partitions::new(template, name).believing(oldest))
             }
+            SinkConfig::Elasticsearch(config) | SinkConfig::Opensearch(config) => config.places(name),
             SinkConfig::Http(_) | SinkConfig::SplunkHec(_) | SinkConfig::Stdout(_) => None,
         }
     }
@@ -300,6 +315,14 @@ impl AnySink {
                 sink.protocol().renew(config.token.value());
                 sink.renew(None);
             }
+            (
+                AnySink::Search(sink, _),
+                SinkConfig::Elasticsearch(config) | SinkConfig::Opensearch(config),
+            ) => {
+                let auth = config.auth.as_ref().map(At::value);
+                sink.protocol().renew(auth);
+                sink.renew(auth);
+            }
             _ => {}
         }
     }
@@ -308,10 +331,16 @@ impl AnySink {
     pub fn partitions(&self) -> Option<Arc<Partitions>> {
         match self {
             AnySink::File(sink) => Some(sink.partitions().clone()),
+            AnySink::Search(_, partitions) => partitions.clone(),
             AnySink::Http(_) | AnySink::SplunkHec(_) | AnySink::Stdout(_) => None,
             AnySink::Nowhere(partitions) => partitions.clone(),
         }
     }
+}
+
+fn search(config: &opensearch::Config, flavour: Flavour, build: &Build<'_>) -> Result<AnySink, String> {
+    let sink = config.build(flavour, build)?;
+    Ok(AnySink::Search(Box::new(sink), config.places(build.name).map(Arc::new)))
 }
 
 impl Sink for AnySink {
@@ -320,6 +349,7 @@ impl Sink for AnySink {
             AnySink::File(sink) => sink.write(payload).await,
             AnySink::Http(sink) => sink.write(payload).await,
             AnySink::SplunkHec(sink) => sink.write(payload).await,
+            AnySink::Search(sink, _) => sink.write(payload).await,
             AnySink::Stdout(sink) => sink.write(payload).await,
             AnySink::Nowhere(_) => {
                 payload.release();
@@ -333,6 +363,7 @@ impl Sink for AnySink {
             AnySink::File(sink) => sink.concurrency(),
             AnySink::Http(sink) => sink.concurrency(),
             AnySink::SplunkHec(sink) => sink.concurrency(),
+            AnySink::Search(sink, _) => sink.concurrency(),
             AnySink::Stdout(sink) => sink.concurrency(),
             AnySink::Nowhere(_) => 1,
         }
@@ -343,6 +374,7 @@ impl Sink for AnySink {
             AnySink::File(sink) => sink.freed().await,
             AnySink::Http(sink) => sink.freed().await,
             AnySink::SplunkHec(sink) => sink.freed().await,
+            AnySink::Search(sink, _) => sink.freed().await,
             AnySink::Stdout(sink) => sink.freed().await,
             AnySink::Nowhere(_) => std::future::pending().await,
         }
@@ -353,6 +385,7 @@ impl Sink for AnySink {
             AnySink::File(sink) => sink.patience(),
             AnySink::Http(sink) => sink.patience(),
             AnySink::SplunkHec(sink) => sink.patience(),
+            AnySink::Search(sink, _) => sink.patience(),
             AnySink::Stdout(sink) => sink.patience(),
             AnySink::Nowhere(_) => Duration::MAX,
         }
@@ -363,6 +396,7 @@ impl Sink for AnySink {
             AnySink::File(sink) => sink.finish().await,
             AnySink::Http(sink) => sink.finish().await,
             AnySink::SplunkHec(sink) => sink.finish().await,
+            AnySink::Search(sink, _) => sink.finish().await,
             AnySink::Stdout(sink) => sink.finish().await,
             AnySink::Nowhere(_) => Ok(()),
         }

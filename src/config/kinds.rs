@@ -5,6 +5,7 @@ use schemars::{JsonSchema as _, Schema, SchemaGenerator};
 
 use super::read::Part;
 use super::{At, Match, Problem, Read};
+use crate::encode::Shape;
 use crate::{sink, source, transform};
 
 /// A closed set of components: each has a `type` that is the name of its file.
@@ -175,23 +176,30 @@ impl TransformConfig {
 pub enum SinkConfig {
     /// `file`
     File(sink::file::Config),
+    /// `elasticsearch`
+    Elasticsearch(Box<sink::opensearch::Config>),
     /// `http`
     Http(Box<sink::http::Config>),
     /// `splunk_hec`
     SplunkHec(Box<sink::splunk_hec::Config>),
+    /// `opensearch`
+    Opensearch(Box<sink::opensearch::Config>),
     /// `stdout`
     Stdout(sink::stdout::Config),
 }
 
 impl Kind for SinkConfig {
     const PLACE: &'static str = "sink";
-    const TYPES: &'static [&'static str] = &["file", "http", "splunk_hec", "stdout"];
+    const TYPES: &'static [&'static str] =
+        &["elasticsearch", "file", "http", "opensearch", "splunk_hec", "stdout"];
 
     fn read(kind: &str, part: Part<'_, '_, '_>) -> Read<Self> {
         match kind {
             "file" => part.into().map(Self::File),
+            "elasticsearch" => part.into().map(|config| Self::Elasticsearch(Box::new(config))),
             "http" => part.into().map(|config| Self::Http(Box::new(config))),
             "splunk_hec" => part.into().map(|config| Self::SplunkHec(Box::new(config))),
+            "opensearch" => part.into().map(|config| Self::Opensearch(Box::new(config))),
             "stdout" => part.into().map(Self::Stdout),
             _ => Read::Nothing,
         }
@@ -202,6 +210,7 @@ impl Kind for SinkConfig {
             "file" => sink::file::Config::json_schema(generator),
             "http" => sink::http::Config::json_schema(generator),
             "splunk_hec" => sink::splunk_hec::Config::json_schema(generator),
+            "elasticsearch" | "opensearch" => sink::opensearch::Config::json_schema(generator),
             "stdout" => sink::stdout::Config::json_schema(generator),
             _ => Schema::default(),
         }
@@ -213,8 +222,10 @@ impl SinkConfig {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::File(_) => "file",
+            Self::Elasticsearch(_) => "elasticsearch",
             Self::Http(_) => "http",
             Self::SplunkHec(_) => "splunk_hec",
+            Self::Opensearch(_) => "opensearch",
             Self::Stdout(_) => "stdout",
         }
     }
@@ -225,6 +236,7 @@ impl SinkConfig {
             Self::File(config) => config.shape.as_ref(),
             Self::Http(config) => config.shape.as_ref(),
             Self::SplunkHec(config) => config.shape.as_ref(),
+            Self::Elasticsearch(config) | Self::Opensearch(config) => config.shape.as_ref(),
             Self::Stdout(config) => config.shape.as_ref(),
         }
     }
@@ -235,7 +247,16 @@ impl SinkConfig {
             Self::File(config) => config.r#match.as_ref(),
             Self::Http(config) => config.r#match.as_ref(),
             Self::SplunkHec(config) => config.r#match.as_ref(),
+            Self::Elasticsearch(config) | Self::Opensearch(config) => config.r#match.as_ref(),
             Self::Stdout(config) => config.r#match.as_ref(),
+        }
+    }
+
+    /// Returns the shape its records are written in, given the one that is configured.
+    pub fn shape_of(&self, shape: Shape) -> Shape {
+        match self {
+            Self::Elasticsearch(config) | Self::Opensearch(config) => config.shape_of(shape),
+            Self::File(_) | Self::Http(_) | Self::SplunkHec(_) | Self::Stdout(_) => shape,
         }
     }
 
@@ -244,6 +265,7 @@ impl SinkConfig {
         match self {
             Self::Http(config) => config.problems(),
             Self::SplunkHec(config) => config.problems(),
+            Self::Elasticsearch(config) | Self::Opensearch(config) => config.problems(),
             Self::File(_) | Self::Stdout(_) => Vec::new(),
         }
     }

@@ -18,8 +18,8 @@ use super::flat::Flatten;
 use super::page::Page;
 use super::text::{breaks_lines, escape, strip};
 use super::tree::{Node, is_container};
-use crate::record::{EdgeId, PathId, Record};
-use plan::{Containers, Empty, Mode, NO_NAME, Plan, Within, place};
+use crate::record::{EdgeId, PathId, Paths, Record, Segment};
+use plan::{Containers, Empty, Mode, NO_NAME, Plan, Within};
 
 /// Bytes of learned texts; over this all that is learned is dropped and made again. (Plans and stamps are bounded by the
 /// scanner's tables.)
@@ -375,7 +375,7 @@ impl Fast {
         let name = text.len();
         text.push(b'"');
         let steps = position.map(|position| record.index.steps(position)).unwrap_or_default();
-        let after = place(shape, paths, edge.path, &steps, text);
+        let after = plan::place(shape, paths, edge.path, &steps, text);
         text.extend_from_slice(b"\":");
         let name = name..text.len();
         let mut mode = if after.containers.is_plain() && !self.compact { Mode::Field } else { Mode::Look };
@@ -419,6 +419,24 @@ impl Fast {
             out.extend_from_slice(part);
         }
     }
+}
+
+/// Where a path's value goes; `None`: it depends on the record.
+pub(super) fn place(
+    shape: &Flatten,
+    paths: &Paths,
+    path: PathId,
+    steps: &[Segment<'_>],
+) -> Option<super::FlatPut> {
+    let mut key = Vec::new();
+    let place = plan::place(shape, paths, path, steps, &mut key);
+    (!place.slow && !shape.lossless).then_some(super::FlatPut {
+        key,
+        within: place.within.depth.into(),
+        json: place.within.json,
+        object: place.containers.object == Empty::Plain,
+        array: place.containers.array == Empty::Plain,
+    })
 }
 
 fn stripped<'t>(compact: bool, text: &'t [u8], scratch: &'t mut Vec<u8>) -> &'t [u8] {

@@ -4,6 +4,7 @@
 
 use super::{Encoder, put};
 use crate::record::Record;
+use crate::record::identity::RecordId;
 
 pub mod splunk;
 pub mod template;
@@ -32,6 +33,11 @@ pub enum Around {
     Nothing,
     /// Text with values of the record in it.
     Template(Template),
+    /// Before each record a line that says to create it, in the bulk format of search servers.
+    Bulk {
+        /// Whether under its id.
+        ids: bool,
+    },
     /// What Splunk's HTTP Event Collector wants to know of an event.
     Splunk(Splunk),
 }
@@ -69,6 +75,11 @@ impl Frame {
         let end = match &self.around {
             Around::Nothing => encoder.encode_at(record, out, at),
             Around::Template(template) => template.write(encoder, record, out, at),
+            Around::Bulk { ids } => {
+                let at =
+                    if *ids { bulk(record.identity.id, out, at) } else { put(out, at, b"{\"create\":{}}\n") };
+                encoder.encode_at(record, out, at)
+            }
             Around::Splunk(splunk) => splunk.write(encoder, record, out, at),
         };
         put(out, end, &self.separator)
@@ -81,6 +92,19 @@ impl Frame {
             body.extend_from_slice(&self.close);
         }
     }
+}
+
+/// Writes the line that says to create a record under its id.
+fn bulk(RecordId(mut id): RecordId, out: &mut Vec<u8>, at: usize) -> usize {
+    let mut digits = [0; 32];
+    for digit in digits.iter_mut().rev() {
+        let [four, ..] = (id & 15).to_le_bytes();
+        *digit = if four < 10 { b'0' + four } else { b'a' + four - 10 };
+        id >>= 4;
+    }
+    let at = put(out, at, b"{\"create\":{\"_id\":\"");
+    let at = put(out, at, &digits);
+    put(out, at, b"\"}}\n")
 }
 
 #[cfg(test)]
@@ -100,5 +124,17 @@ mod tests {
         let mut lines = b"{}\n".to_vec();
         Frame::lines().end(&mut lines);
         assert_eq!(lines, b"{}\n");
+    }
+
+    #[test]
+    fn a_bulk_line_has_the_id_as_it_is_shown() {
+        for id in [RecordId(0), RecordId(u128::MAX), RecordId(0x0123_4567_89ab_cdef_0011_2233_4455_6677)] {
+            let mut out = Vec::new();
+            let end = bulk(id, &mut out, 0);
+            assert_eq!(
+                String::from_utf8_lossy(&out[..end]),
+                format!("{{\"create\":{{\"_id\":\"{id}\"}}}}\n")
+            );
+        }
     }
 }

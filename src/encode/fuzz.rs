@@ -13,7 +13,7 @@ use crate::record::overlay::{Fragment, FragmentLeaf, Overlay, Parent};
 use crate::record::{Identity, Record, Scan, ScanLimits, Scanner, Slots, Span};
 
 /// Scans `text` as one record and lends it; `None`: it is none.
-pub(super) fn with_record<T>(
+pub(crate) fn with_record<T>(
     scanner: &mut Scanner,
     text: &str,
     overlay: &mut Overlay,

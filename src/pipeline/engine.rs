@@ -193,6 +193,7 @@ impl Engine {
                     clock: clock.clone(),
                     open_files: &open_files,
                     figures: &meter.delivery,
+                    shape: &engine.setup.shapes[sink.shape],
                 };
                 let built = match dry {
                     Some(_) => AnySink::nowhere(build.name, &component.config),

@@ -111,6 +111,7 @@ impl Parts {
                         }
                     }
                 };
+                let shape = component.config.shape_of(shape);
                 let shape = shapes.iter().position(|known| **known == shape).unwrap_or_else(|| {
                     shapes.push(Arc::new(shape));
                     shapes.len() - 1

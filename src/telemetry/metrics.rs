@@ -143,6 +143,7 @@ pub const TABLE: &[Row] = &[
     row("trailship_sink_concurrency_limit", "Requests that may be on their way at a time, as the server's answers allow.", Sink(|at| n(at.delivery.as_ref()?.limit))),
     row("trailship_sink_refusals_total", "Requests and single records that were not taken, by status or what happened.", SinkBy(|at| at.delivery.as_ref().map(|delivery| delivery.refusals.clone()).unwrap_or_default())),
     row("trailship_sink_records_retried_total", "Records of requests taken in part that were sent again.", Sink(|at| n(at.delivery.as_ref()?.retried_records))),
+    row("trailship_sink_documents_changed_total", "Values of events that were wrapped, moved beside or renamed so that an index takes them, by what was done.", SinkBy(|at| at.delivery.as_ref().map(|delivery| delivery.changes.clone()).unwrap_or_default())),
     row("trailship_sink_possible_duplicates_total", "Records sent again though the server may have them: no answer came.", Sink(|at| n(at.delivery.as_ref()?.possible_duplicates))),
     row("trailship_sink_unconfirmed_records", "Records that the server has received and has not confirmed yet (Splunk: not yet indexed).", Sink(|at| n(at.delivery.as_ref()?.unconfirmed))),
     row("trailship_sink_paths_invalid_total", "Records with `_invalid` in their path.", Sink(|at| n(at.paths?.invalid))),

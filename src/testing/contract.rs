@@ -250,6 +250,7 @@ mod tests {
             clock: crate::clock::Clock::System,
             open_files: &Arc::default(),
             figures: &Arc::default(),
+            shape: &Arc::new(crate::encode::Shape::Nested(crate::encode::Nested::default())),
         };
         let file = crate::sink::AnySink::build(&resolved(&text).sinks[0].config, &build).unwrap();
         let read = || {

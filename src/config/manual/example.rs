@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// The components that the example shows: section, name, type. Every type stands here once.
-pub(super) const SHOWN: [(&str, &str, &str); 19] = [
+pub(super) const SHOWN: [(&str, &str, &str); 20] = [
     ("sources", "trail", "files"),
     ("sources", "bucket", "s3"),
     ("sources", "news", "sqs"),
@@ -25,13 +25,15 @@ pub(super) const SHOWN: [(&str, &str, &str); 19] = [
     ("sinks", "archive", "file"),
     ("sinks", "lake", "http"),
     ("sinks", "splunk", "splunk_hec"),
+    ("sinks", "search", "opensearch"),
 ];
 
 /// Components that stand there as comments: the example runs as it is.
-const ASIDE: [&str; 8] = ["bucket", "news", "stream", "endpoint", "group", "history", "lake", "splunk"];
+const ASIDE: [&str; 9] =
+    ["bucket", "news", "stream", "endpoint", "group", "history", "lake", "splunk", "search"];
 
 /// Settings that the example states, as TOML.
-const STATED: [(&str, &str); 17] = [
+const STATED: [(&str, &str); 18] = [
     ("sources.trail.path", r#""./trail""#),
     ("sources.bucket.bucket", r#""acme-org-trail""#),
     ("sources.news.queue_url", r#""https://sqs.eu-west-1.amazonaws.com/123456789012/trail""#),
@@ -49,10 +51,11 @@ const STATED: [(&str, &str); 17] = [
     ("sinks.lake.url", r#""https://ingest.example.com/v1/events""#),
     ("sinks.splunk.url", r#""https://hec.example.com:8088""#),
     ("sinks.splunk.token", r#"{ env = "HEC_TOKEN" }"#),
+    ("sinks.search.url", r#"["https://search-1.example.com:9200", "https://search-2.example.com:9200"]"#),
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 111] = [
+const POSSIBLE: [(&str, &str); 132] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -164,6 +167,30 @@ const POSSIBLE: [(&str, &str); 111] = [
     ("sinks.splunk.connection.key_file", r#""/etc/trailship/client.key""#),
     ("sinks.splunk.shape", r#""nested""#),
     ("sinks.splunk.match", r#"{ eventCategory = ["Management"] }"#),
+    ("sinks.search.index", r#""cloudtrail-{year}.{month}.{day}""#),
+    ("sinks.search.data_stream", r#""logs-cloudtrail-default""#),
+    ("sinks.search.oldest", r#""400 d""#),
+    ("sinks.search.ids", "true"),
+    ("sinks.search.manage_template", "true"),
+    ("sinks.search.template", r#""trailship-search""#),
+    ("sinks.search.fields", r#"{ "trailship.account.tags.team" = "keyword" }"#),
+    ("sinks.search.index_settings", r#"{ number_of_shards = "3" }"#),
+    ("sinks.search.lifecycle", r#"{ delete_after = "90 d" }"#),
+    (
+        "sinks.search.auth",
+        r#"{ type = "basic", user = "trailship", password = { env = "SEARCH_PASSWORD" } }"#,
+    ),
+    ("sinks.search.batch.bytes", r#""5 MiB""#),
+    ("sinks.search.batch.events", "5000"),
+    ("sinks.search.batch.age", r#""1s""#),
+    ("sinks.search.batch.compression", r#""gzip""#),
+    ("sinks.search.connection.concurrency", "8"),
+    ("sinks.search.connection.proxy", r#""http://proxy.example.com:3128""#),
+    ("sinks.search.connection.ca_file", r#""/etc/trailship/ca.crt""#),
+    ("sinks.search.connection.cert_file", r#""/etc/trailship/client.crt""#),
+    ("sinks.search.connection.key_file", r#""/etc/trailship/client.key""#),
+    ("sinks.search.shape", r#""flat""#),
+    ("sinks.search.match", r#"{ eventCategory = ["Management"] }"#),
 ];
 
 /// What stands below a component: tables that the settings above cannot hold.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use crate::sink::opensearch::document::Counts;
 
 /// The counts of one sink.
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub struct Figures {
     unconfirmed: AtomicU64,
     limit: AtomicU64,
     refusals: Mutex<BTreeMap<&'static str, u64>>,
+    documents: OnceLock<Arc<Counts>>,
 }
 
 /// The counts at one moment.
@@ -40,6 +43,8 @@ pub struct Figured {
     pub limit: u64,
     /// Requests and single records that were refused, by status or what happened.
     pub refusals: Vec<(&'static str, u64)>,
+    /// What was changed in events so that an index takes them, by what was done.
+    pub changes: Vec<(&'static str, u64)>,
 }
 
 /// Names of refusals by status. Others go by their hundred.
@@ -89,6 +94,11 @@ impl Figures {
         self.waited_micros.fetch_add(micros(waited), Ordering::Relaxed);
     }
 
+    /// Where it is counted what was changed in events.
+    pub fn documents(&self, counts: &Arc<Counts>) {
+        let _ = self.documents.set(counts.clone());
+    }
+
     /// A request has ended.
     pub fn ended(&self, took: Duration, limit: usize) {
         self.request_micros.fetch_add(micros(took), Ordering::Relaxed);
@@ -130,6 +140,7 @@ impl Figures {
             unconfirmed: of(&self.unconfirmed),
             limit: of(&self.limit),
             refusals: refusals.iter().map(|(&why, &times)| (why, times)).collect(),
+            changes: self.documents.get().map(|counts| counts.read().into()).unwrap_or_default(),
         })
     }
 }

@@ -108,6 +108,7 @@ fn all() -> Snapshot {
                 unconfirmed: 9,
                 limit: 8,
                 refusals: vec![("429", 2), ("timeout", 1)],
+                changes: vec![("wrapped", 4), ("too_long", 1)],
             }),
             paths: Some(Counts { invalid: 1, overflow: 2, out_of_range: 3 }),
         }],

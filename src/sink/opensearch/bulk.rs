@@ -1,0 +1,226 @@
+//! The bulk API: many events in one request, an answer for each.
+//!
+//! Source: *OpenSearch, Bulk API*; *Elasticsearch, Bulk API*. Of the answer only statuses and errors are asked for.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method};
+use serde::Deserialize;
+
+use super::endpoints::Endpoints;
+use super::ready::Ready;
+use crate::clock::Clock;
+use crate::encode::compress::Compression;
+use crate::sink::deliver::{Answer, AuthConfig, Item, Judged, Part, Protocol, Trouble};
+use crate::telemetry::escaped;
+
+/// Bytes of an answer that are read; 10,000 events with an error each are a tenth of it.
+const ANSWER: usize = 64 << 20;
+/// What of an answer is asked for.
+const WANTED: &str = "filter_path=errors,items.*.status,items.*.error";
+/// Characters of a reason that are kept.
+const REASON: usize = 500;
+
+/// Errors of single events, status 400 or 403, that are not about the event: type, and what to do.
+const NOT_THE_EVENT: [(&str, &str); 10] = [
+    ("security_exception", "let the user write to this index"),
+    (
+        "cluster_block_exception",
+        "the disks of the cluster are full, or the index is blocked: see its settings",
+    ),
+    ("index_create_block_exception", "the cluster makes no indexes now: see its disks"),
+    ("index_closed_exception", "open the index"),
+    ("index_not_found_exception", "let the cluster make indexes (action.auto_create_index)"),
+    ("validation_exception", "the cluster takes no more shards: delete indexes, or raise its limit"),
+    ("invalid_index_name_exception", "set `index` to a name the cluster takes"),
+    ("invalid_alias_name_exception", "set `index` to a name the cluster takes"),
+    ("resource_not_found_exception", "see the cluster's log"),
+    ("authorization_exception", "let the user write to this index"),
+];
+
+/// Speaks to a cluster.
+pub struct OpenSearch {
+    endpoints: Arc<Endpoints>,
+    ready: Option<Ready>,
+    stream: Option<Box<str>>,
+    headers: HeaderMap,
+    ids: bool,
+    clock: Clock,
+}
+
+impl OpenSearch {
+    pub(super) fn new(
+        endpoints: Arc<Endpoints>,
+        ready: Option<Ready>,
+        stream: Option<Box<str>>,
+        compression: Compression,
+        ids: bool,
+        clock: Clock,
+    ) -> OpenSearch {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        if let Some(encoding) = compression.header() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        OpenSearch { endpoints, ready, stream, headers, ids, clock }
+    }
+
+    /// Takes secrets that were read again.
+    pub fn renew(&self, auth: Option<&AuthConfig>) {
+        if let Some(Err(error)) = self.ready.as_ref().map(|ready| ready.renew(auth)) {
+            tracing::error!(%error, "the secrets known before stay");
+        }
+    }
+}
+
+impl Protocol for OpenSearch {
+    async fn request(&self, part: &Part) -> Result<reqwest::Request, Trouble> {
+        if let Some(ready) = &self.ready {
+            ready.ready(&self.endpoints).await?;
+        }
+        // What stands in names by chance (an environment's) may have large letters.
+        let index = match &self.stream {
+            Some(stream) => stream.to_string(),
+            None => part.partition.to_ascii_lowercase(),
+        };
+        let url = self.endpoints.url(&format!("/{index}/_bulk?{WANTED}"));
+        let mut request = reqwest::Request::new(Method::POST, url);
+        request.headers_mut().clone_from(&self.headers);
+        *request.body_mut() = Some(part.body.clone().into());
+        Ok(request)
+    }
+
+    fn judge(&self, answer: &Answer, part: &Part) -> Judged {
+        let cluster = self.endpoints.shown();
+        let message = || format!("{cluster} answers {}", answer.shown());
+        match answer.status.as_u16() {
+            200..300 => {
+                if answer.cut {
+                    let message = format!("{cluster} answers more than {} MiB", ANSWER >> 20);
+                    return Judged::Retry { message, after: None };
+                }
+                judged(&answer.body, part.records).unwrap_or_else(|error| {
+                    Judged::Pause(format!(
+                        "{cluster} does not answer as a cluster does ({error}): is the URL right?"
+                    ))
+                })
+            }
+            413 => Judged::Split(message()),
+            408 | 425 | 429 | 500..600 => {
+                Judged::Retry { message: message(), after: answer.retry_after(self.clock.now()) }
+            }
+            400 => Judged::Refused(message()),
+            _ => Judged::Pause(message()),
+        }
+    }
+
+    fn answer_limit(&self) -> usize {
+        ANSWER
+    }
+
+    fn unreachable(&self, url: &reqwest::Url) {
+        self.endpoints.unreachable(url);
+    }
+
+    fn recognises(&self) -> bool {
+        self.ids && self.stream.is_none()
+    }
+}
+
+/// An answer to a bulk request.
+#[derive(Deserialize)]
+struct Bulk<'a> {
+    errors: bool,
+    #[serde(borrow, default)]
+    items: Vec<Outcome<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Outcome<'a> {
+    #[serde(borrow, alias = "index")]
+    create: Told<'a>,
+}
+
+#[derive(Deserialize)]
+struct Told<'a> {
+    status: u16,
+    #[serde(borrow, default)]
+    error: Option<&'a serde_json::value::RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+struct Error {
+    #[serde(default)]
+    r#type: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    caused_by: Option<Box<Error>>,
+}
+
+/// What the answer says of so many records, in the order they were sent.
+fn judged(body: &[u8], records: u32) -> Result<Judged, serde_json::Error> {
+    let Bulk { errors, items } = serde_json::from_slice(body)?;
+    if items.len() != records as usize {
+        let message = format!("the cluster answers for {} of {records} events", items.len());
+        return Ok(Judged::Retry { message, after: None });
+    }
+    if !errors {
+        return Ok(Judged::Taken);
+    }
+    let mut not_taken = Vec::new();
+    for (at, item) in (0..).zip(items) {
+        let Told { status, error } = item.create;
+        // 409: it is there already.
+        if matches!(status, 200..300 | 409) {
+            continue;
+        }
+        let error = error.map(read).unwrap_or_default();
+        let reason = error.shown();
+        let known = NOT_THE_EVENT.iter().find(|(r#type, _)| error.r#type == *r#type);
+        if let Some((_, hint)) = known.filter(|_| status < 500) {
+            return Ok(Judged::Pause(format!("{reason}; {hint}")));
+        }
+        if reason.contains("Document ID is not supported") {
+            let hint = "this collection takes no ids (a time series): set ids = false";
+            return Ok(Judged::Pause(format!("{reason}; {hint}")));
+        }
+        not_taken.push(match status {
+            400 if error.r#type == "resource_already_exists_exception" => (at, Item::Retry(status, reason)),
+            408 | 425 | 429 | 500.. => (at, Item::Retry(status, reason)),
+            401 | 403 | 404 => return Ok(Judged::Pause(reason)),
+            _ => (at, Item::Refused(status, reason)),
+        });
+    }
+    Ok(if not_taken.is_empty() { Judged::Taken } else { Judged::Items(not_taken) })
+}
+
+/// An error as an object, or as a text.
+fn read(text: &serde_json::value::RawValue) -> Error {
+    serde_json::from_str(text.get()).unwrap_or_else(|_| Error {
+        reason: serde_json::from_str(text.get()).unwrap_or_else(|_| text.get().to_owned()),
+        ..Error::default()
+    })
+}
+
+impl Error {
+    /// Its type and reasons, cut and escaped.
+    fn shown(&self) -> String {
+        let cut = |text: &str| {
+            escaped(text.get(..text.floor_char_boundary(REASON)).unwrap_or_default()).into_owned()
+        };
+        let mut text = format!("{}: {}", cut(&self.r#type), cut(&self.reason));
+        let mut next = &self.caused_by;
+        let mut depth = 0;
+        while let Some(cause) = next.as_ref().filter(|_| depth < 4) {
+            text.push_str(&format!(": {}", cut(&cause.reason)));
+            next = &cause.caused_by;
+            depth += 1;
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;
