@@ -146,14 +146,18 @@ mod tests {
 
     #[test]
     fn what_is_closed_on_again_and_again_goes_in_smaller_pieces() {
-        let pieces = |closed, records| Progress { closed, ..Progress::default() }.pieces(records);
-        assert_eq!(pieces(0, 10), [0..10]);
-        assert_eq!(pieces(2, 10), [0..10]);
-        assert_eq!(pieces(3, 10), [5..10, 0..5]);
-        assert_eq!(pieces(6, 10), [7..10, 5..7, 2..5, 0..2]);
-        assert_eq!(pieces(1000, 10).len(), 8);
-        assert_eq!(pieces(1000, 3), [2..3, 1..2, 0..1]);
-        assert_eq!(pieces(1000, 1), [0..1]);
+        let ends = |closed, records| -> Vec<u32> {
+            let pieces = Progress { closed, ..Progress::default() }.pieces(records);
+            assert!(pieces.windows(2).all(|two| two[1].end == two[0].start) && pieces[0].end == records);
+            pieces.iter().rev().map(|piece| piece.end).collect()
+        };
+        assert_eq!(ends(0, 10), [10]);
+        assert_eq!(ends(2, 10), [10]);
+        assert_eq!(ends(3, 10), [5, 10]);
+        assert_eq!(ends(6, 10), [2, 5, 7, 10]);
+        assert_eq!(ends(1000, 10).len(), 8);
+        assert_eq!(ends(1000, 3), [1, 2, 3]);
+        assert_eq!(ends(1000, 1), [1]);
     }
 
     proptest! {
