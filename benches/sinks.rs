@@ -3,7 +3,7 @@
 //! A server in a process of its own takes everything on loopback (plain HTTP/1.1) and looks at nothing. Figures are CPU
 //! seconds of the sending process only.
 //!
-//! - **Encode and send**: the release binary ships uncompressed files of records of about 2 kB, in requests of 5 MB, and
+//! - **Encode and send**: the release binary ships large files of uncompressed records of about 2 kB, in requests of 5 MB, and
 //!   once more with a sink that wants none of them; the difference is what writing, framing and sending cost. Beside it a
 //!   bare hyper client that sends as many bytes, all made beforehand.
 //! - **The main job** (accounts, environments, signals, sampling, flatten) into files, and into `http` as lines.
@@ -36,8 +36,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use trailship::generate::{self, Options, Profile};
 
+/// Bytes of a file of lines: so large that what a file costs does not count.
+const PLAIN: usize = 64_000_000;
 /// Bytes of a request.
 const REQUEST: usize = 5_000_000;
 /// What every kind of sink takes for a yes.
@@ -136,7 +140,13 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// A tree of objects as AWS stores them and one of the same, decompressed; made when they are not there. An accounts
+#[derive(Deserialize)]
+struct LogFile<'a> {
+    #[serde(rename = "Records", borrow)]
+    records: Vec<&'a RawValue>,
+}
+
+/// A tree of objects as AWS stores them, and large files of the same records as lines; made when they are not there. An accounts
 /// file stands beside the first.
 fn trees(folder: &Path, bytes: u64) -> (PathBuf, PathBuf) {
     let mut options = Options::new(Profile::Mixed);
@@ -153,14 +163,27 @@ fn trees(folder: &Path, bytes: u64) -> (PathBuf, PathBuf) {
     generate::write_tree(&packed, &options, |_| {}).unwrap();
     fs::write(packed.with_extension("csv"), generate::accounts_csv(&options)).unwrap();
     fs::create_dir_all(&plain).unwrap();
+    let (mut lines, mut number) = (Vec::new(), 0);
+    let mut write = |lines: &mut Vec<u8>| {
+        fs::write(plain.join(format!("{number}.ndjson")), std::mem::take(lines)).unwrap();
+        number += 1;
+    };
     let files = walkdir::WalkDir::new(&packed).sort_by_file_name().into_iter().map(Result::unwrap);
-    for (number, file) in files.filter(|entry| entry.file_type().is_file()).enumerate() {
+    for file in files.filter(|entry| entry.file_type().is_file()) {
         let mut text = Vec::new();
         flate2::read::MultiGzDecoder::new(fs::File::open(file.path()).unwrap())
             .read_to_end(&mut text)
             .unwrap();
-        fs::write(plain.join(format!("{number}.json")), text).unwrap();
+        let file: LogFile<'_> = serde_json::from_slice(&text).unwrap();
+        for record in file.records {
+            lines.extend_from_slice(record.get().as_bytes());
+            lines.push(b'\n');
+        }
+        if lines.len() > PLAIN {
+            write(&mut lines);
+        }
     }
+    write(&mut lines);
     fs::write(stamp, made).unwrap();
     (packed, plain)
 }
