@@ -16,6 +16,8 @@ mod fake_opensearch;
 mod here;
 #[path = "support/opensearch.rs"]
 mod server;
+#[path = "support/sigv4.rs"]
+mod sigv4;
 
 #[path = "opensearch/documents.rs"]
 mod documents;

@@ -5,10 +5,12 @@ use std::sync::Mutex;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
+use sha2::Digest as _;
 
 use crate::fake_http::{Reply, Server};
 use crate::fake_opensearch::{Fake, Mood, chance};
 use crate::here::{Here, log_file, record};
+use crate::sigv4;
 
 /// A program that sends what is in `trail` to this cluster; `more` are settings of the sink.
 fn sending(url: &str, more: &str) -> Here {
@@ -152,7 +154,7 @@ fn the_template_and_the_policy_are_there_before_the_first_event_and_made_once() 
         fake.server.seen().iter().map(|seen| format!("{} {}", seen.method, seen.uri)).collect();
     let (policy, template) =
         ("/_plugins/_ism/policies/trailship-search", "/_index_template/trailship-search");
-    let bulk = "POST /cloudtrail-2026.01.15/_bulk?filter_path=errors,items.*.status,items.*.error";
+    let bulk = "POST /cloudtrail-2026.01.15/_bulk?filter_path=errors%2Citems.%2A.status%2Citems.%2A.error";
     let [known, kept] = [format!("GET {policy}"), format!("GET {template}")];
     assert_eq!(
         asked,
@@ -277,6 +279,35 @@ fn nodes_that_do_not_answer_are_left_out() {
     all.sort_unstable();
     assert_eq!(all, expected);
     assert!(!one.events().is_empty() && !other.events().is_empty());
+}
+
+#[test]
+fn requests_to_what_aws_runs_are_signed() {
+    for service in ["es", "aoss"] {
+        let fake = Fake::start();
+        let more = format!(
+            "auth = {{ type = \"aws\", service = \"{service}\", aws = {{ region = \"eu-west-1\" }} }}\nbatch = {{ compression = \"none\" }}"
+        );
+        let here = sending(&fake.url(), &more)
+            .knowing([("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "a secret")]);
+        let expected = records(&here, 20);
+        here.once().ended(0);
+        assert_eq!(fake.events(), expected);
+        let seen = fake.server.seen();
+        assert!(seen.len() >= 3, "the template was asked for, too");
+        for seen in seen {
+            let mut head = format!("{} {} HTTP/1.1\r\n", seen.method, seen.uri);
+            for (name, value) in &seen.headers {
+                head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+            }
+            assert_eq!(sigv4::check(&head, "a secret"), Ok(()), "{head}");
+            let scope = format!("/eu-west-1/{service}/aws4_request");
+            assert!(seen.header("authorization").unwrap().contains(&scope), "{head}");
+            let body = sha2::Sha256::digest(seen.body.as_bytes());
+            let digest: String = body.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(seen.header("x-amz-content-sha256"), Some(digest.as_str()), "of {}", seen.uri);
+        }
+    }
 }
 
 #[test]

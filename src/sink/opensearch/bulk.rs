@@ -17,8 +17,8 @@ use crate::telemetry::escaped;
 
 /// Bytes of an answer that are read; 10,000 events with an error each are a tenth of it.
 const ANSWER: usize = 64 << 20;
-/// What of an answer is asked for.
-const WANTED: &str = "filter_path=errors,items.*.status,items.*.error";
+/// What of an answer is asked for: `errors,items.*.status,items.*.error`, as it stands in a signature, too.
+const WANTED: &str = "filter_path=errors%2Citems.%2A.status%2Citems.%2A.error";
 /// Characters of a reason that are kept.
 const REASON: usize = 500;
 
