@@ -375,10 +375,16 @@ impl Running {
     /// Waits until it is so.
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&str) -> bool) {
-        if let Some(waited) = wait(|| is_so(&self.said()) || self.has_ended()) {
+        // Asked once more only where it has ended: what was so need not stay so.
+        let mut is_now = false;
+        let waited = wait(|| {
+            is_now = is_so(&self.said());
+            is_now || self.has_ended()
+        });
+        if let Some(waited) = waited {
             panic!("not after {waited:?}: {what}; said: {}", self.said());
         }
-        assert!(is_so(&self.said()), "ended before {what}; said: {}", self.said());
+        assert!(is_now || is_so(&self.said()), "ended before {what}; said: {}", self.said());
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
