@@ -239,7 +239,8 @@ impl Packer {
         chunk.body.truncate(chunk.length);
         self.packing.frame.end(&mut chunk.body);
         let raw_bytes = chunk.body.len();
-        if self.full(&chunk) {
+        // Also where the next record did not fit any more: a busy sink's chunks are hardly ever full to the byte.
+        if self.full(&chunk) || raw_bytes > self.packing.max_bytes / 2 {
             let grown = chunk.body.capacity().min(self.packing.max_bytes + 2 * HEADROOM);
             self.start.store(grown, std::sync::atomic::Ordering::Relaxed);
         }
