@@ -49,8 +49,6 @@ use parts::Lent;
 
 /// Requests on their way at a time, at most, where no other number is configured.
 const MOST: usize = 64;
-/// So many refusals of whole requests without one that was taken: the server means all of them.
-const PATIENCE: u32 = 32;
 
 /// A sink that speaks a protocol.
 pub struct Deliver<P> {
@@ -158,6 +156,7 @@ impl<P: Protocol> Deliver<P> {
         {
             return Fared::Unsent(trouble);
         }
+        let secrets = client::secrets_of(&request);
         let (url, sent) = (request.url().clone(), Instant::now());
         self.figures.sends(part.body.len(), sent - asked);
         let answer = async {
@@ -165,7 +164,10 @@ impl<P: Protocol> Deliver<P> {
             Answer::read(response, self.protocol.answer_limit()).await
         };
         let (fared, ended) = match answer.await {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                if !answer.status.is_success() {
+                    answer.mask(&secrets);
+                }
                 let judged = self.protocol.judge(&answer, part);
                 let ended = self.count(&judged, &answer);
                 (Fared::Judged(judged, answer.status), ended)
@@ -257,23 +259,17 @@ impl<P: Protocol> Deliver<P> {
     ) -> Result<(Vec<u32>, Option<SinkError>), SinkError> {
         let mut todo = payload.progress.pieces(payload.records_left());
         let (mut left, mut trouble) = (Vec::new(), None);
-        let (mut refusals, mut accepted) = (0, false);
         let mut promised = Vec::new();
         while let Some(range) = todo.pop() {
             let part = self.part(payload, body, &range).await?;
             let fared = self.exchange(&part).await;
             payload.progress.closed += u32::from(matches!(fared, Fared::Unknown { closed: true, .. }));
             match self.next(fared, &part) {
-                Next::Taken => accepted = true,
+                Next::Taken => {}
                 Next::Received(promise) => {
-                    accepted = true;
                     promised.push((range, promise));
                 }
-                Next::Invalid(_, message) if !accepted && refusals >= PATIENCE => {
-                    range.for_each(|at| payload.refuse(at, message.clone()));
-                }
                 Next::Invalid(at, message) => {
-                    refusals += 1;
                     let at = range.start + at;
                     payload.refuse(at, message);
                     // Where there is one there may be more: in halves, so that each of them costs less than the last.
@@ -282,7 +278,6 @@ impl<P: Protocol> Deliver<P> {
                     todo.extend(rest.into_iter().filter(|range| !range.is_empty()));
                 }
                 Next::Items(items) => {
-                    accepted = true;
                     for (at, item) in items.into_iter().filter(|(at, _)| *at < part.records) {
                         match item {
                             Item::Retry(_, message) => {
@@ -293,9 +288,9 @@ impl<P: Protocol> Deliver<P> {
                         }
                     }
                 }
-                Next::Halve { too_large, message } => {
-                    refusals += u32::from(!too_large);
-                    if range.len() > 1 && (too_large || accepted || refusals < PATIENCE) {
+                Next::Halve(message) => {
+                    // Down to single ones, however many are refused: none goes to rejects for the sake of another.
+                    if range.len() > 1 {
                         let middle = range.start + (range.end - range.start) / 2;
                         todo.extend([middle..range.end, range.start..middle]);
                     } else {
@@ -353,14 +348,14 @@ impl<P: Protocol> Deliver<P> {
                     self.figures.may_be_there(u64::from(at));
                     Next::Invalid(at, message)
                 }
-                Judged::Invalid(_, message) => Next::Halve { too_large: false, message },
+                Judged::Invalid(_, message) => Next::Halve(message),
                 Judged::Items(items) => {
                     let retried = items.iter().filter(|(_, item)| matches!(item, Item::Retry(..))).count();
                     self.figures.retries(retried as u64);
                     Next::Items(items)
                 }
-                Judged::Split(message) => Next::Halve { too_large: true, message },
-                Judged::Refused(message) => Next::Halve { too_large: false, message },
+                Judged::Split(message) => Next::Halve(message),
+                Judged::Refused(message) => Next::Halve(message),
                 Judged::Pause(message) => Next::Stop(self.gate.close(&message).into()),
                 Judged::Retry { message, after } => {
                     if let Some(after) = after {
@@ -390,10 +385,7 @@ enum Next {
     Invalid(u32, String),
     Items(Vec<(u32, Item)>),
     /// What was refused is sent in halves; a single record is refused.
-    Halve {
-        too_large: bool,
-        message: String,
-    },
+    Halve(String),
     /// Nothing more of this payload now.
     Stop(SinkError),
 }

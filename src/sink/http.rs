@@ -159,6 +159,16 @@ read_from_text!(
     ["{\"Records\":[{{events}}]}"]
 );
 
+/// Headers that follow from other settings and from the body.
+const OURS: [&str; 7] = [
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "host",
+    "expect",
+];
 /// Words in the name of a header whose value is a secret.
 const SECRET_HEADERS: [&str; 7] =
     ["authorization", "api-key", "apikey", "token", "secret", "cookie", "license-key"];
@@ -187,6 +197,9 @@ impl Config {
                 )
             } else if HeaderValue::try_from(value.value()).is_err() {
                 (format!("no header can carry the value of `{name}`"), "leave line breaks out")
+            } else if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+                let label = "leave it out: `content_type`, `batch` and the body say it";
+                (format!("`{name}` is not written here"), label)
             } else if SECRET_HEADERS.iter().any(|secret| name.to_ascii_lowercase().contains(secret)) {
                 (
                     format!("`{name}` carries a secret"),

@@ -367,6 +367,11 @@ impl Protocol for Collector {
         let place = endpoint.map_or_else(String::new, |endpoint| endpoint.target().to_string());
         let advice = said.advice(answer.status.as_u16(), self.index.as_deref());
         let message = || format!("{place} answers {}{advice}", answer.shown());
+        if answer.cut {
+            let message =
+                format!("{place} answers more than a collector has to say, beginning {}", answer.shown());
+            return Judged::Retry { message, after: None };
+        }
         match said.means(answer.status.as_u16(), part.records) {
             Meaning::Received => self.received(&answer.url, &said),
             Meaning::Invalid(at) => Judged::Invalid(at, message()),

@@ -161,3 +161,17 @@ fn what_is_too_large_goes_in_smaller_pieces_where_the_server_only_closes_the_con
     here.once().ended(0);
     assert_eq!(ids(&server.taken()), sorted(expected));
 }
+
+/// However many are refused in a row, none that was not refused itself goes to rejects.
+#[test]
+fn only_what_is_refused_itself_goes_to_rejects() {
+    let wrong = |id: usize| id < 70;
+    let server = Server::start(move |_, seen| {
+        let number = |line| crate::here::id(line)[1..].parse().unwrap();
+        if seen.body.lines().any(|line| wrong(number(line))) { Reply::status(400) } else { Reply::Take }
+    });
+    let here = sending(&server, "");
+    let expected: Vec<String> = records(&here, 100).into_iter().skip(70).collect();
+    here.once().ended(3);
+    assert_eq!((ids(&server.taken()), here.rejects().len()), (sorted(expected), 70));
+}

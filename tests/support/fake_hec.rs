@@ -397,8 +397,9 @@ impl Told {
         for id in asked {
             // True once: who has been told is forgotten.
             let done = known.pending.get(&id).is_some_and(|pending| pending.at <= now && !pending.lost);
-            if done {
-                known.pending.remove(&id);
+            // It may have become due since what is due was indexed last.
+            if done && let Some(told) = known.pending.remove(&id) {
+                self.indexed.extend(told.events);
             }
             answer.insert(id.to_string(), json!(done));
         }

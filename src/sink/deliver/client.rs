@@ -16,6 +16,8 @@ use crate::telemetry::escaped;
 
 /// Bytes of an answer that are kept for messages.
 const SHOWN: usize = 1000;
+/// The shortest time-out that can be meant.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest `Retry-After` that is honoured: a server that says more says that it does not know.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -117,9 +119,17 @@ impl Connection {
             let error = ValueError::new("a certificate needs its key", format!("write `{other}`, too"));
             problems.push((span, error));
         }
+        for (span, time) in
+            [(self.timeout.span(), &self.timeout), (self.connect_timeout.span(), &self.connect_timeout)]
+        {
+            if time.get() < SHORTEST {
+                let error = ValueError::new("no request can be so quick", "write a few seconds");
+                problems.push((span, error));
+            }
+        }
         if let Some(proxy) = &self.proxy {
             let url = Url::parse(proxy.value()).ok().filter(Url::has_host);
-            let error = match url {
+            let error = match url.filter(|url| matches!(url.scheme(), "http" | "https")) {
                 None => Some(("is not the URL of a proxy", "write \"http://host:port\"")),
                 Some(url) if url.password().is_some() => Some((
                     "a proxy's password cannot be written here",
@@ -214,6 +224,17 @@ impl Answer {
         Ok(Answer { url, status, headers, body: body.freeze(), cut })
     }
 
+    /// Takes secrets of the request out of the body: some servers repeat what they were sent.
+    pub fn mask(&mut self, secrets: &[String]) {
+        let shown = &self.body[..self.body.len().min(SHOWN * 8)];
+        let text = String::from_utf8_lossy(shown);
+        if secrets.iter().any(|secret| text.contains(secret.as_str())) {
+            let masked =
+                secrets.iter().fold(text.into_owned(), |text, secret| text.replace(secret.as_str(), "***"));
+            self.body = masked.into();
+        }
+    }
+
     /// The status and the beginning of the body, for messages: cut and escaped.
     pub fn shown(&self) -> String {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(SHOWN)]);
@@ -235,6 +256,22 @@ impl Answer {
         };
         Some(wait.min(LONGEST_WAIT))
     }
+}
+
+/// What a request carries that must not be shown: values of secret headers, whole and without the word before, and the path
+/// of the URL.
+pub fn secrets_of(request: &reqwest::Request) -> Vec<String> {
+    let values = request.headers().values().filter(|value| value.is_sensitive());
+    let mut secrets: Vec<String> = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| [value, value.rsplit(' ').next().unwrap_or_default()])
+        .chain([request.url().path(), request.url().query().unwrap_or_default()])
+        .filter(|secret| secret.len() >= 6)
+        .map(str::to_owned)
+        .collect();
+    // What holds another goes first.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
 }
 
 /// What went wrong without an answer, the causes too, and without the URL: it may be a secret.
@@ -300,6 +337,20 @@ mod tests {
         for here in ["http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost:1/"] {
             assert!(!open(here), "{here}");
         }
+    }
+
+    #[test]
+    fn what_a_server_repeats_of_the_secrets_is_masked() {
+        let mut request = reqwest::Request::new(
+            http::Method::POST,
+            Url::parse("https://a.example/in/c2VjcmV0?k=s3cret").unwrap(),
+        );
+        let mut value = http::HeaderValue::from_static("Bearer t0ken-1");
+        value.set_sensitive(true);
+        request.headers_mut().insert(http::header::AUTHORIZATION, value);
+        let mut answer = answer(None, "no: Bearer t0ken-1, t0ken-1, POST /in/c2VjcmV0?k=s3cret");
+        answer.mask(&secrets_of(&request));
+        assert_eq!(answer.body, "no: ***, ***, POST ***?***");
     }
 
     #[test]

@@ -131,7 +131,9 @@ impl Protocol for OpenSearch {
 /// An answer to a bulk request.
 #[derive(Deserialize)]
 struct Bulk<'a> {
-    errors: bool,
+    /// Only a cluster's answer has it. What it says is not asked: what the items say counts.
+    #[serde(rename = "errors")]
+    _errors: bool,
     #[serde(borrow, default)]
     items: Vec<Outcome<'a>>,
 }
@@ -161,13 +163,10 @@ struct Error {
 
 /// What the answer says of so many records, in the order they were sent.
 fn judged(body: &[u8], records: u32) -> Result<Judged, serde_json::Error> {
-    let Bulk { errors, items } = serde_json::from_slice(body)?;
+    let Bulk { items, .. } = serde_json::from_slice(body)?;
     if items.len() != records as usize {
         let message = format!("the cluster answers for {} of {records} events", items.len());
         return Ok(Judged::Retry { message, after: None });
-    }
-    if !errors {
-        return Ok(Judged::Taken);
     }
     let mut not_taken = Vec::new();
     for (at, item) in (0..).zip(items) {

@@ -13,11 +13,14 @@ pub(super) struct Said {
     #[serde(default, rename = "ackId")]
     pub(super) ack: Option<u64>,
     /// Which event of the request it is about, from 0.
-    #[serde(default, rename = "invalid-event-number")]
+    #[serde(default, rename = "invalid-event-number", deserialize_with = "place")]
     pub(super) event: Option<u32>,
-    /// Whether it is an object, or nothing at all: those who speak the collector's language without being it say less.
-    #[serde(skip)]
-    is_fit: bool,
+}
+
+/// A place among the events; of anything else nothing, so that what else the answer says is heard.
+fn place<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value.as_u64().and_then(|place| u32::try_from(place).ok()))
 }
 
 /// What is to be done.
@@ -43,10 +46,7 @@ pub(super) enum Meaning {
 impl Said {
     /// Reads an answer's body. What is not of the collector says nothing.
     pub(super) fn read(body: &Bytes) -> Said {
-        match serde_json::from_slice::<Said>(body) {
-            Ok(said) => Said { is_fit: true, ..said },
-            Err(_) => Said { is_fit: body.iter().all(u8::is_ascii_whitespace), ..Said::default() },
-        }
+        serde_json::from_slice(body).unwrap_or_default()
     }
 
     /// What the answer to a request of so many events means.
@@ -54,11 +54,10 @@ impl Said {
     /// Source: *Splunk Enterprise, Troubleshoot HTTP Event Collector, Possible error codes*.
     pub(super) fn means(&self, status: u16, events: u32) -> Meaning {
         match (status, self.code) {
-            // A page is no answer of the collector, whatever its status is.
-            (200..300, _) if !self.is_fit => Meaning::Pause,
             // 0 success; 24, 25 success, but a queue is nearly full.
-            (200..300, None | Some(0 | 24 | 25)) => Meaning::Received,
-            (200..300, Some(_)) => Meaning::Pause,
+            (200..300, Some(0 | 24 | 25)) => Meaning::Received,
+            // Without a code it is somebody else's: a load balancer's, another service's.
+            (200..300, _) => Meaning::Pause,
             // 6 invalid data format, 12 event field missing, 13 blank, 15 indexed fields.
             (400, Some(6 | 12 | 13 | 15)) => match self.event.filter(|event| *event < events) {
                 Some(event) => Meaning::Invalid(event),
@@ -148,18 +147,21 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_of_the_collector_is_judged_by_its_status() {
-        use Meaning::{Pause, Received, Retry, Split};
+        use Meaning::{Pause, Refused, Retry, Split};
         const PAGE: &str = "<html>hello</html>";
         for (status, body, expected) in [
             (200, PAGE, Pause),
-            (200, "", Received),
-            (204, "", Received),
-            (200, "{}", Received),
+            (200, "", Pause),
+            (204, "", Pause),
+            (200, "{}", Pause),
+            (200, r#"{"error":"no such service"}"#, Pause),
+            (200, r#"{"text":"Success","code":null}"#, Pause),
             (200, r#"{"text":"HEC is healthy","code":17}"#, Pause),
             (200, r#"{"code":"0"}"#, Pause),
             (301, PAGE, Pause),
             (400, PAGE, Pause),
-            (400, r#"{"text":"x","code":6,"invalid-event-number":-1}"#, Pause),
+            (400, r#"{"text":"x","code":6,"invalid-event-number":-1}"#, Refused),
+            (400, r#"{"text":"x","code":6,"invalid-event-number":"3"}"#, Refused),
             (404, PAGE, Pause),
             (413, PAGE, Split),
             (429, "", Retry { elsewhere: false }),

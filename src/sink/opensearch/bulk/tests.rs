@@ -60,6 +60,8 @@ fn what_is_not_about_the_event_pauses() {
 
 #[test]
 fn an_answer_for_fewer_events_is_none() {
+    let refused = judged(br#"{"errors":false,"items":[{"create":{"status":400}}]}"#, 1).unwrap();
+    assert!(matches!(refused, Judged::Items(_)), "items count, not `errors`");
     let told = judged(br#"{"errors":false,"items":[{"create":{"status":201}}]}"#, 2).unwrap();
     assert!(matches!(told, Judged::Retry { .. }));
     assert!(matches!(judged(br#"{"errors":false}"#, 2).unwrap(), Judged::Retry { .. }));
