@@ -156,18 +156,11 @@ impl<P: Protocol> Deliver<P> {
         {
             return Fared::Unsent(trouble);
         }
-        let secrets = client::secrets_of(&request);
         let (url, sent) = (request.url().clone(), Instant::now());
         self.figures.sends(part.body.len(), sent - asked);
-        let answer = async {
-            let response = self.client.execute(request).await?;
-            Answer::read(response, self.protocol.answer_limit()).await
-        };
+        let answer = Answer::of(&self.client, request, self.protocol.answer_limit());
         let (fared, ended) = match answer.await {
-            Ok(mut answer) => {
-                if !answer.status.is_success() {
-                    answer.mask(&secrets);
-                }
+            Ok(answer) => {
                 let judged = self.protocol.judge(&answer, part);
                 let ended = self.count(&judged, &answer);
                 (Fared::Judged(judged, answer.status), ended)

@@ -202,14 +202,18 @@ pub struct Answer {
     pub body: Bytes,
     /// Whether there was more.
     pub cut: bool,
+    /// What the request carried that must not be shown.
+    secrets: Vec<String>,
 }
 
 impl Answer {
-    /// Reads an answer, up to `most` bytes of it.
+    /// Sends a request and reads its answer, up to `most` bytes of it.
     ///
     /// # Errors
     /// As reqwest says.
-    pub async fn read(mut response: reqwest::Response, most: usize) -> reqwest::Result<Answer> {
+    pub async fn of(client: &Client, request: reqwest::Request, most: usize) -> reqwest::Result<Answer> {
+        let secrets = secrets_of(&request);
+        let mut response = client.execute(request).await?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let url = response.url().clone();
         let (mut body, mut cut) = (BytesMut::new(), false);
@@ -221,24 +225,16 @@ impl Answer {
                 break;
             }
         }
-        Ok(Answer { url, status, headers, body: body.freeze(), cut })
+        Ok(Answer { url, status, headers, body: body.freeze(), cut, secrets })
     }
 
-    /// Takes secrets of the request out of the body: some servers repeat what they were sent.
-    pub fn mask(&mut self, secrets: &[String]) {
-        let shown = &self.body[..self.body.len().min(SHOWN * 8)];
-        let text = String::from_utf8_lossy(shown);
-        if secrets.iter().any(|secret| text.contains(secret.as_str())) {
-            let masked =
-                secrets.iter().fold(text.into_owned(), |text, secret| text.replace(secret.as_str(), "***"));
-            self.body = masked.into();
-        }
-    }
-
-    /// The status and the beginning of the body, for messages: cut and escaped.
+    /// The status and the beginning of the body, for messages: cut, escaped, and without the secrets of the request, which
+    /// some servers repeat.
     pub fn shown(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(SHOWN)]);
-        let text = escaped(text.trim()).into_owned();
+        // Masked before it is cut: half a secret is one, too.
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(SHOWN * 8)]);
+        let text = self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "***").into());
+        let text = escaped(text[..text.floor_char_boundary(SHOWN)].trim()).into_owned();
         if text.is_empty() { self.status.to_string() } else { format!("{}: {text}", self.status) }
     }
 
@@ -260,7 +256,7 @@ impl Answer {
 
 /// What a request carries that must not be shown: values of secret headers, whole and without the word before, and the path
 /// of the URL.
-pub fn secrets_of(request: &reqwest::Request) -> Vec<String> {
+fn secrets_of(request: &reqwest::Request) -> Vec<String> {
     let values = request.headers().values().filter(|value| value.is_sensitive());
     let mut secrets: Vec<String> = values
         .filter_map(|value| value.to_str().ok())
@@ -301,7 +297,14 @@ mod tests {
         }
         let body = Bytes::copy_from_slice(body.as_bytes());
         let url = Url::parse("https://siem.example.com/in").unwrap();
-        Answer { url, status: StatusCode::SERVICE_UNAVAILABLE, headers, body, cut: false }
+        Answer {
+            url,
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            headers,
+            body,
+            cut: false,
+            secrets: Vec::new(),
+        }
     }
 
     #[test]
@@ -348,9 +351,9 @@ mod tests {
         let mut value = http::HeaderValue::from_static("Bearer t0ken-1");
         value.set_sensitive(true);
         request.headers_mut().insert(http::header::AUTHORIZATION, value);
-        let mut answer = answer(None, "no: Bearer t0ken-1, t0ken-1, POST /in/c2VjcmV0?k=s3cret");
-        answer.mask(&secrets_of(&request));
-        assert_eq!(answer.body, "no: ***, ***, POST ***?***");
+        let body = "no: Bearer t0ken-1, t0ken-1, POST /in/c2VjcmV0?k=s3cret";
+        let answer = Answer { secrets: secrets_of(&request), ..answer(None, body) };
+        assert_eq!(answer.shown(), "503 Service Unavailable: no: ***, ***, POST ***?***");
     }
 
     #[test]

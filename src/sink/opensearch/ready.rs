@@ -125,8 +125,7 @@ impl Ready {
         if let Some(auth) = &self.auth {
             auth.authorize(&mut request).await?;
         }
-        let answer = async { Answer::read(self.client.execute(request).await?, ANSWER).await };
-        let answer = answer.await.map_err(|error| {
+        let answer = Answer::of(&self.client, request, ANSWER).await.map_err(|error| {
             endpoints.unreachable(&url);
             let place = url.origin().ascii_serialization();
             Trouble::Retry { message: format!("{place}: {}", chain(&error.without_url())) }

@@ -254,8 +254,8 @@ async fn tell_of(
     endpoint.authorize(&mut request);
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     *request.body_mut() = Some(serde_json::json!({ "acks": asked }).to_string().into());
-    let answer = async { Answer::read(client.execute(request).await?, LONGEST).await };
-    let answer = answer.await.map_err(|error| client::chain(&error.without_url()))?;
+    let answer = Answer::of(client, request, LONGEST).await;
+    let answer = answer.map_err(|error| client::chain(&error.without_url()))?;
     endpoint.take_cookies(&answer.headers);
     match serde_json::from_slice(&answer.body) {
         Ok(told) if answer.status.is_success() => Ok(told),
