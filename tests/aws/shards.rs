@@ -46,8 +46,7 @@ fn limits_are_kept_to_and_a_large_shard_is_read_whole() {
 
 #[test]
 fn refusals_expired_iterators_and_errors_cost_time_and_nothing_else() {
-    let rules =
-        Rules { iterators: Duration::from_millis(100), fails_every: 7, blank_every: 5, ..Rules::default() };
+    let rules = Rules { expires_every: 2, fails_every: 7, blank_every: 5, ..Rules::default() };
     let (_runtime, fake, here) = world(3, rules, PROMPT);
     let mut expected = Vec::new();
     let mut running = here.start(&["run"]);
@@ -63,7 +62,7 @@ fn refusals_expired_iterators_and_errors_cost_time_and_nothing_else() {
     assert!(fake.counts().expired.load(Ordering::SeqCst) > 3, "{:?}", fake.counts());
     running.stop().ended(0);
     // Somebody else reads the same shards: what is refused is asked for again.
-    fake.rule(|rules| (rules.iterators, rules.fails_every) = (Duration::from_secs(300), 0));
+    fake.rule(|rules| (rules.expires_every, rules.fails_every) = (0, 0));
     let mut others = here.start(&["run"]);
     let copy =
         reading(&fake.endpoint(), "type = \"kinesis\"\nstream = \"trail\"\nfrom = \"trim_horizon\"", PROMPT);

@@ -30,7 +30,7 @@ struct Site {
 impl Site {
     fn new() -> Site {
         let runtime = Runtime::new().unwrap();
-        let rules = Rules { fails_every: 23, iterators: Duration::from_millis(700), ..Rules::default() };
+        let rules = Rules { fails_every: 23, expires_every: 4, ..Rules::default() };
         let fake = runtime.block_on(FakeKinesis::start(3, rules, None));
         let source = "type = \"kinesis\"\nstream = \"trail\"\nfrom = \"trim_horizon\"";
         let sink = "[sinks.archive]\ntype = \"file\"\npath = \"out/{account}.ndjson\"\nrotate_age = \"1s\"\n";
