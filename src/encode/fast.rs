@@ -16,7 +16,7 @@ use foldhash::{HashSet, HashSetExt};
 
 use super::flat::Flatten;
 use super::page::Page;
-use super::text::{breaks_lines, escape, strip};
+use super::text::{self, breaks_lines, strip};
 use super::tree::{Node, is_container};
 use crate::record::{EdgeId, PathId, Paths, Record, Segment};
 use plan::{Containers, Empty, Mode, NO_NAME, Plan, Within};
@@ -77,6 +77,33 @@ impl Strange {
                 let name = self.text.get(std::mem::replace(&mut start, end)..end).unwrap_or_default();
                 memchr::memmem::find_iter(out, name).nth(1).is_some()
             })
+    }
+}
+
+/// How far a record is written.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    /// The next leaf.
+    position: usize,
+    /// What the leaf before is written within.
+    within: Within,
+    /// What is copied next, in one piece.
+    run_start: usize,
+    run_end: usize,
+}
+
+impl Stand {
+    fn at(start: usize) -> Stand {
+        Stand { position: 0, within: Within::default(), run_start: start, run_end: start }
+    }
+
+    /// Copies what is to be copied; the next piece begins, and ends, at `end`.
+    #[inline(always)]
+    fn turn(&mut self, buffer: &[u8], page: &mut Page<'_>, end: usize) {
+        if self.run_start != self.run_end {
+            page.append(buffer, self.run_start, self.run_end);
+        }
+        (self.run_start, self.run_end) = (end, end);
     }
 }
 
@@ -170,19 +197,27 @@ impl Fast {
         let buffer = record.buffer;
         let leaves = record.index.leaves();
         let mut replaced = record.overlay.replaced.iter().peekable();
-        let (mut run_start, mut run_end) = (record.span.start as usize, record.span.start as usize);
+        let mut stand = Stand::at(record.span.start as usize);
         let (mut within, mut fields) = (Within::default(), 0);
-        for (position, leaf) in leaves.iter().enumerate() {
+        loop {
+            if !WATCHED {
+                page = self.dash(record, page, &mut stand)?;
+                within = stand.within;
+            }
+            let position = stand.position;
+            let Some(leaf) = leaves.get(position) else { break };
+            stand.position += 1;
             let mut plan = self.plans.get(leaf.edge.0 as usize).copied().unwrap_or_default();
             if plan.mode == Mode::Unknown {
                 let before =
                     position.checked_sub(1).and_then(|at| leaves.get(at)).map(|leaf| (leaf.edge, within));
                 plan = self.plan(shape, record, before, leaf.edge, Some(position))?;
             }
-            if plan.mode == Mode::Slow || !self.is_new_name(plan.name) {
+            if plan.mode == Mode::Slow || !is_new_name(&mut self.stamps, plan.name, self.record) {
                 return Err(Turn::Slow);
             }
             within = plan.within;
+            stand.within = within;
             if WATCHED {
                 fields += usize::from(plan.writes_key);
                 if fields > shape.max_fields {
@@ -196,29 +231,23 @@ impl Fast {
                 None
             };
             if plan.mode == Mode::Verbatim && new.is_none() {
-                run_end = end;
+                stand.run_end = end;
                 continue;
             }
-            if run_start != run_end {
-                page.append(buffer, run_start, run_end);
-            }
+            stand.turn(buffer, &mut page, end);
             page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
-            (run_start, run_end) = (end, end);
             match (plan.mode, new) {
-                (Mode::Field, None) => run_start = start,
-                (Mode::Inside, None) if buffer.get(start) == Some(&b'"') => {
-                    page.escape(buffer, start + 1, end)
-                }
+                (Mode::Field, None) => stand.run_start = start,
                 (Mode::Inside, None) => page = self.inside(buffer, start, end, page),
                 (Mode::Inside, Some(new)) => page = self.inside(new, 0, new.len(), page),
                 (_, Some(new)) => page.write(new),
                 (_, None) => match buffer.get(start..end) {
                     Some(value) if is_container(value) => page = self.empty(plan.containers, value, page),
-                    _ => run_start = start,
+                    _ => stand.run_start = start,
                 },
             }
         }
-        page.append(buffer, run_start, run_end);
+        stand.turn(buffer, &mut page, 0);
         let tail = record.index.tail();
         let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
         if plan.mode == Mode::Unknown {
@@ -226,6 +255,70 @@ impl Fast {
         }
         page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
         if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(page) }
+    }
+
+    /// Writes usual leaves for as long as they come. It calls nothing, so that where it stands stays in registers; what is
+    /// unusual it leaves, as it found it, to [`Fast::run`].
+    #[inline(never)]
+    fn dash<'p>(
+        &mut self,
+        record: &Record<'_>,
+        mut page: Page<'p>,
+        stand: &mut Stand,
+    ) -> Result<Page<'p>, Turn> {
+        let (buffer, number) = (record.buffer, self.record);
+        let (plans, text, stamps) = (self.plans.as_slice(), self.text.as_slice(), self.stamps.as_mut_slice());
+        // Where no string has escapes none needs any: what would need one cannot stand in a string without it.
+        let escaped = record.index.escaped();
+        let leaves = record.index.leaves().get(stand.position..).unwrap_or_default();
+        let mut now = *stand;
+        for leaf in leaves {
+            let (start, end) = (leaf.start as usize, leaf.end as usize);
+            let Some(plan) = plans.get(leaf.edge.0 as usize) else { break };
+            if plan.mode == Mode::Inside {
+                let Some(&first) = buffer.get(start) else { break };
+                if matches!(first, b'{' | b'[') && end - start > 2 {
+                    break; // it may have what has to be escaped
+                }
+                if plan.writes_key && !is_new_name(stamps, plan.name, number) {
+                    return Err(Turn::Slow);
+                }
+                now.turn(buffer, &mut page, end);
+                page.append(text, plan.start as usize, plan.start as usize + usize::from(plan.len));
+                if first != b'"' {
+                    page.back(QUOTE.len());
+                    page.append(buffer, start, end);
+                } else if escaped {
+                    page = escape(buffer, start + 1, end, page);
+                } else {
+                    page.append(buffer, start + 1, end - 1);
+                    page.put(*QUOTE);
+                }
+            } else {
+                let usual = match plan.mode {
+                    Mode::Verbatim | Mode::Field => true,
+                    Mode::Look => !matches!(buffer.get(start), None | Some(b'{' | b'[')),
+                    _ => false,
+                };
+                if !usual {
+                    break;
+                }
+                if !is_new_name(stamps, plan.name, number) {
+                    return Err(Turn::Slow);
+                }
+                if plan.mode == Mode::Verbatim {
+                    now.run_end = end;
+                } else {
+                    now.turn(buffer, &mut page, end);
+                    page.append(text, plan.start as usize, plan.start as usize + usize::from(plan.len));
+                    now.run_start = start;
+                }
+            }
+            now.within = plan.within;
+            now.position += 1;
+        }
+        *stand = now;
+        Ok(page)
     }
 
     /// A leaf within JSON text, behind an edge's text that already has the escaped quote of a string.
@@ -262,15 +355,6 @@ impl Fast {
             }
         }
         page
-    }
-
-    /// Whether this record has not written the name before.
-    #[inline(always)]
-    fn is_new_name(&mut self, name: u32) -> bool {
-        match self.stamps.get_mut(name as usize) {
-            Some(stamp) => std::mem::replace(stamp, self.record) != self.record || name == NO_NAME,
-            None => true,
-        }
     }
 
     /// The plan of the learned edge that an edge of a far array element is like. Within a kept value positions are not
@@ -414,7 +498,7 @@ impl Fast {
         let mut scratch = Vec::new();
         let part = stripped(self.compact, part, &mut scratch);
         if json {
-            escape(part, out);
+            text::escape(part, out);
         } else {
             out.extend_from_slice(part);
         }
@@ -437,6 +521,22 @@ pub(super) fn place(
         object: place.containers.object == Empty::Plain,
         array: place.containers.array == Empty::Plain,
     })
+}
+
+/// Whether the record of this number has not written the name before.
+#[inline(always)]
+fn is_new_name(stamps: &mut [u32], name: u32, record: u32) -> bool {
+    match stamps.get_mut(name as usize) {
+        Some(stamp) => std::mem::replace(stamp, record) != record || name == NO_NAME,
+        None => true,
+    }
+}
+
+/// [`Page::escape`], away from the road that needs the registers.
+#[inline(never)]
+fn escape<'p>(source: &[u8], start: usize, end: usize, mut page: Page<'p>) -> Page<'p> {
+    page.escape(source, start, end);
+    page
 }
 
 fn stripped<'t>(compact: bool, text: &'t [u8], scratch: &'t mut Vec<u8>) -> &'t [u8] {

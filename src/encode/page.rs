@@ -61,6 +61,18 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// Writes these bytes.
+    #[inline(always)]
+    pub(crate) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        match self.room() {
+            Some(room) => {
+                *room = bytes;
+                self.at += N;
+            }
+            None => self.at = BEYOND,
+        }
+    }
+
     /// Writes any text.
     pub(crate) fn write(&mut self, text: &[u8]) {
         self.at = write(self.bytes, self.at, text);

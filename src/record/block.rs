@@ -63,6 +63,27 @@ pub(super) fn marks(block: &Block) -> Marks {
     }
 }
 
+/// How long the number is that the block begins with; `None` where it is not digits alone, perhaps with a point between
+/// them, or what ends a value does not stand behind it in the block: then something slower has to look.
+#[inline(always)]
+pub(super) fn plain_number(block: &Block) -> Option<usize> {
+    let from_zero = cast::<Block, u8x32>(*block) - u8x32::splat(b'0');
+    let others = !from_zero.simd_eq(from_zero.min(u8x32::splat(9))).to_bitmask();
+    let whole = others.trailing_zeros();
+    if whole == 0 || (whole > 1 && block[0] == b'0') {
+        return None;
+    }
+    let mut end = whole as usize;
+    if block.get(end) == Some(&b'.') {
+        let fraction = others.checked_shr(whole + 1)?.trailing_zeros() as usize;
+        if fraction == 0 {
+            return None;
+        }
+        end += 1 + fraction;
+    }
+    matches!(block.get(end), Some(b',' | b'}' | b']')).then_some(end)
+}
+
 /// One bit for each byte with the high bit.
 #[inline(always)]
 pub(super) fn high(block: &Block) -> u32 {
@@ -86,6 +107,32 @@ mod tests {
                 let kinds = [byte == b'"', byte == b'\\', !(0x20..0x80).contains(&byte), byte >= 0x80];
                 assert_eq!(all, kinds.map(|is| u32::from(is) << place), "{byte}");
             }
+        }
+    }
+
+    #[test]
+    fn usual_numbers_are_told_from_what_is_none() {
+        let length = |text: &str| {
+            let mut block = [0; BLOCK];
+            block.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+            plain_number(&block)
+        };
+        for number in ["0", "7", "10", "0.5", "120.0625", "1234567890123456789012345678901"] {
+            for behind in [",", "}", "]"] {
+                assert_eq!(length(&format!("{number}{behind}")), Some(number.len()), "{number}{behind}");
+            }
+            for behind in ["", " ,", "e5,", "E+1,", "\",", "/,", ":,"] {
+                assert_eq!(length(&format!("{number}{behind}")), None, "{number}{behind}");
+            }
+        }
+        for text in ["", ",", ".5,", "5.,", "00,", "01.5,", "-1,", "+1,", "1.2.3,", "a,"] {
+            assert_eq!(length(text), None, "{text}");
+        }
+        for digits in 29..BLOCK + 3 {
+            let fits = digits < BLOCK;
+            assert_eq!(length(&format!("{},", "1".repeat(digits))), fits.then_some(digits));
+            let point = digits + 2 < BLOCK;
+            assert_eq!(length(&format!("{}.5,", "1".repeat(digits))), point.then_some(digits + 2));
         }
     }
 

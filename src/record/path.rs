@@ -37,7 +37,7 @@ impl PathId {
 }
 
 /// Array elements from this one on share one state: what is learned of one holds for all that follow.
-pub(super) const FAR: u32 = 32;
+pub(crate) const FAR: u32 = 32;
 /// Marks a row whose segment is an array index, in place of a key's length.
 const INDEX: u32 = u32::MAX;
 /// Marks a row without a slot.
@@ -161,6 +161,12 @@ impl Paths {
         self.row(path).far
     }
 
+    /// Whether this is an array's element of 32 or more.
+    pub fn is_far_element(&self, path: PathId) -> bool {
+        let row = self.row(path);
+        row.len == INDEX && row.value >= FAR
+    }
+
     /// A hash of the steps from the root, the same for every id of one path.
     pub(super) fn print(&self, path: PathId) -> u64 {
         self.row(path).print
@@ -261,6 +267,21 @@ impl Paths {
             _ => None,
         };
         self.descend(base, target, self.row(base).depth, next)
+    }
+
+    /// The element behind `element`, where an edge that leaves `from`, a state, by `pops` steps leads there. Each element
+    /// that is entered among far ones is told of: the last one told of at this depth is the one `from` stands in.
+    pub(super) fn next_element(&mut self, element: PathId, from: PathId, pops: u16) -> Option<PathId> {
+        let (state, row) = (self.row(from), self.row(element));
+        if from.is_temporary() || !state.far || !element.is_temporary() || row.len != INDEX {
+            return None;
+        }
+        if state.depth + 1 != row.depth + pops {
+            return None;
+        }
+        let path = PathId(offset(self.temporary.len()) | PathId::TEMPORARY);
+        self.temporary.push(Row { value: row.value.saturating_add(1), ..row });
+        Some(path)
     }
 
     /// The deepest of an array's element and what it stands in that is also above a lasting path, but for high indices.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::block::{BLOCK, Block, block, equal, special};
+use super::block::{BLOCK, Block, block, equal, plain_number, special};
 use super::gap::Gap;
 use super::hits::SlotTable;
 use super::path::{PathId, Paths, Segment};
@@ -229,7 +229,10 @@ impl Scanner {
                     [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => start + 4,
                     [b'f', b'a', b'l', b's', b'e', ..] => start + 5,
                     [b'{', b'}', ..] | [b'[', b']', ..] if !hot.deep => start + 2,
-                    _ => break Exit::Switch,
+                    _ => match plain_number(value) {
+                        Some(length) => start + length,
+                        None => break Exit::Switch,
+                    },
                 }
             };
             let count = leaves.len();
@@ -315,6 +318,14 @@ impl Scanner {
     /// Goes to another of an array's far elements.
     #[inline(never)]
     fn step(&mut self, from: PathId, target: PathId, pops: u16, advance: bool) {
+        // Mostly to the one behind that which was entered last.
+        if advance
+            && let Some(last) = self.elements.last()
+            && let Some(path) = self.paths.next_element(last.path, from, pops)
+        {
+            self.elements.push(Element { leaf: small(self.leaves.len()), path });
+            return;
+        }
         let from = self.exact(from);
         let path = self.paths.follow(from, target, pops, advance);
         self.enter(path);
