@@ -3,6 +3,7 @@
 //! Reading has two steps, so that every problem keeps its line and column: the file becomes a tree with places, then each
 //! component's part of it becomes that component's `Config`. All problems are reported at once ([`Problems`]). What is
 //! read is then wired and checked as a whole ([`Resolved`]); nothing here opens a source or a sink.
+//! Files that the configuration names are read: values, certificates and keys.
 //!
 //! Adding a component is its file, and its lines in `config/kinds.rs`.
 
@@ -12,6 +13,7 @@ pub mod check;
 pub mod fuzz;
 mod kinds;
 pub mod manual;
+mod masked;
 pub mod matching;
 pub mod problem;
 mod read;

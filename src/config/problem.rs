@@ -1,5 +1,6 @@
 //! Problems of a configuration: what, where, and what to write instead; all of them at once.
 
+use super::masked::{Masked, is_secret};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use std::borrow::Cow;
 use std::fmt;
@@ -47,6 +48,8 @@ pub struct Problem {
     pub places: Vec<(Range<usize>, String)>,
     /// Further lines of help.
     pub notes: Vec<String>,
+    /// Offsets at which secrets begin that stand in the text: they are not shown.
+    secrets: Vec<usize>,
 }
 
 impl Problem {
@@ -59,6 +62,7 @@ impl Problem {
             label: label.into(),
             places: Vec::new(),
             notes: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
@@ -72,6 +76,11 @@ impl Problem {
     pub fn and(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
         self.places.push((span, label.into()));
         self
+    }
+
+    /// Hides the value that begins at this offset of the text, or at the `=` there: it is a secret.
+    pub(super) fn hide(&mut self, at: usize) {
+        self.secrets.push(at);
     }
 
     /// Adds a line of help below the excerpt.
@@ -117,12 +126,14 @@ impl Problems {
         self.list.iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
-    /// Draws every problem with its line and a caret; coloured for a terminal.
+    /// Draws every problem with its line and a caret; coloured for a terminal. Secrets in the lines are masked.
     pub fn render(&self, colour: bool) -> String {
+        let secrets = self.list.iter().flat_map(|problem| problem.secrets.iter().copied());
+        let masked = Masked::new(&self.document.text, secrets);
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
         for problem in &self.list {
-            out.push_str(&renderer.render(&[self.group(problem)]));
+            out.push_str(&renderer.render(&[self.group(problem, &masked)]));
             out.push_str("\n\n");
         }
         match self.errors() {
@@ -135,7 +146,7 @@ impl Problems {
         out
     }
 
-    fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
+    fn group<'a>(&'a self, problem: &'a Problem, masked: &'a Masked) -> Group<'a> {
         let level = match problem.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -146,12 +157,12 @@ impl Problems {
             Group::with_title(title).element(Origin::path(self.document.name.as_str()))
         } else {
             let label = (!problem.label.is_empty()).then(|| visible(&problem.label));
-            let mut snippet = Snippet::source(self.document.text.as_str())
+            let place = |span: &Range<usize>| clamp(&masked.text, &masked.place(span));
+            let mut snippet = Snippet::source(masked.text.as_str())
                 .path(self.document.name.as_str())
-                .annotation(AnnotationKind::Primary.span(self.clamp(&problem.span)).label(label));
+                .annotation(AnnotationKind::Primary.span(place(&problem.span)).label(label));
             for (span, label) in &problem.places {
-                snippet =
-                    snippet.annotation(AnnotationKind::Context.span(self.clamp(span)).label(visible(label)));
+                snippet = snippet.annotation(AnnotationKind::Context.span(place(span)).label(visible(label)));
             }
             title.element(snippet)
         };
@@ -160,15 +171,14 @@ impl Problems {
         }
         group
     }
+}
 
-    /// Keeps a span inside the text, on character boundaries and, for one line's sake, on its first line.
-    fn clamp(&self, span: &Range<usize>) -> Range<usize> {
-        let text = &self.document.text;
-        let start = text.floor_char_boundary(span.start.min(text.len()));
-        let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
-        let line = text[start..end].find('\n').map_or(end, |newline| start + newline);
-        start..line.max(start)
-    }
+/// Keeps a span inside the text, on character boundaries and, for one line's sake, on its first line.
+fn clamp(text: &str, span: &Range<usize>) -> Range<usize> {
+    let start = text.floor_char_boundary(span.start.min(text.len()));
+    let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
+    let line = text[start..end].find('\n').map_or(end, |newline| start + newline);
+    start..line.max(start)
 }
 
 /// Returns a text as a terminal may have it: names come from the file, and may hold anything.
@@ -247,6 +257,10 @@ fn one_of_syntax(line: &str, begin: usize, span: Range<usize>, message: &str) ->
             "no" | "off" | "false" => (format!("TOML does not know `{value}`"), "write false".to_owned()),
             "null" | "none" | "nil" | "~" => {
                 (format!("TOML does not know `{value}`"), "leave the key out".to_owned())
+            }
+            _ if is_secret(key) => {
+                let label = "write { env = \"NAME\" } or { file = \"path\" }: secrets cannot be written here";
+                (format!("`{key}` has a value without quotes"), label.to_owned())
             }
             _ => (format!("`{key}` has a value without quotes"), format!("write \"{value}\"")),
         };

@@ -1,6 +1,7 @@
 //! Reads the tree of the file into typed parts, going on after a mistake until all are known.
 
 use super::at::At;
+use super::masked::{SECRET_AS_TEXT, is_secret};
 use super::problem::Problem;
 use super::reference::{self, Found, Referred, SECTIONS};
 use super::suggest::{self, Said, all_of, closest, one_of};
@@ -283,9 +284,23 @@ impl<'a> Reader<'a, '_> {
 
     /// Puts an error of serde in a reader's words.
     fn explain(&mut self, message: &str, at: &Range<usize>, path: &[Step], what: &What) {
-        let key = path_words(path);
         let said = suggest::understand(message);
+        // Of a secret that was written as text, or as a reference's default, nothing is shown.
+        let secret = matches!(&said, Said::Own(message, _) if message == SECRET_AS_TEXT);
+        let reported = self.problems.len();
+        self.put_in_words(said, at, path, what);
+        if secret {
+            self.problems.iter_mut().skip(reported).for_each(|problem| problem.hide(at.start));
+        }
+    }
+
+    fn put_in_words(&mut self, said: Said, at: &Range<usize>, path: &[Step], what: &What) {
+        let key = path_words(path);
         if let Some(referred) = self.referred.iter().find(|referred| referred.span == *at) {
+            if matches!(&said, Said::Own(message, _) if message == SECRET_AS_TEXT) {
+                let message = format!("`{key}`: {SECRET_AS_TEXT}");
+                return self.report(at.clone(), message, "leave `default` out");
+            }
             let label = match said {
                 Said::Unfit { expected, .. } => format!("expected {}", suggest::expected_words(&expected)),
                 Said::UnknownValue(_, values) => format!("expected {}", one_of(&values)),
@@ -299,9 +314,14 @@ impl<'a> Reader<'a, '_> {
             Said::UnknownKey(name, fields) => {
                 let inside = path.split_last().map_or(&[][..], |(_, inside)| inside);
                 let (label, meant) = self.key_label(&name, &fields, inside, what);
-                self.lost.extend(meant);
                 let shown = name.escape_debug();
-                self.report(at.clone(), format!("unknown key `{shown}` in {}", what.words(inside)), label);
+                let message = format!("unknown key `{shown}` in {}", what.words(inside));
+                let mut problem = Problem::error(at.clone(), message, label);
+                if meant.as_deref().is_some_and(is_secret) {
+                    problem.hide(at.end);
+                }
+                self.problems.push(problem);
+                self.lost.extend(meant);
             }
             Said::UnknownValue(name, values) => {
                 let label = match closest(&name, values.iter().map(String::as_str)) {

@@ -1,5 +1,6 @@
 //! Values that carry their unit as text: sizes, durations; and secrets, which are never text.
 
+use super::masked::SECRET_AS_TEXT;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -273,7 +274,7 @@ impl<'de> Deserialize<'de> for Secret {
 
             fn visit_str<E: de::Error>(self, _: &str) -> Result<Secret, E> {
                 Err(E::custom(ValueError::new(
-                    "a secret cannot be written in the configuration",
+                    SECRET_AS_TEXT,
                     "write { env = \"NAME\" } or { file = \"path\" }",
                 )))
             }
@@ -282,7 +283,7 @@ impl<'de> Deserialize<'de> for Secret {
                 match map.next_entry::<Cow<'_, str>, String>()? {
                     Some((key, text)) if key == SECRET_KEY => Ok(Secret(text)),
                     _ => Err(de::Error::custom(ValueError::new(
-                        "this is not a reference to a secret",
+                        SECRET_AS_TEXT,
                         "write { env = \"NAME\" } or { file = \"path\" }",
                     ))),
                 }
