@@ -39,6 +39,24 @@ const NOT_THE_EVENT: [(&str, &str); 10] = [
     ("authorization_exception", "let the user write to this index"),
 ];
 
+/// What an `illegal_argument_exception` begins with that is not about the event but about how the index is set up: and what to
+/// do. Only how it begins: what follows may be the event's own text.
+const NOT_THE_EVENT_BY_REASON: [(&str, &str); 4] = [
+    ("no write index is defined for alias [", "set `is_write_index` for one index of the alias"),
+    ("alias [", "write to an alias of one index, or set `is_write_index` for one"),
+    (
+        "pipeline with id [",
+        "make that ingest pipeline, or take it out of the index's settings (default_pipeline, final_pipeline)",
+    ),
+    ("document id is not supported", "this collection takes no ids (a time series): set ids = false"),
+];
+
+/// How an error begins of an event with fields that the index has no room for, and what to do.
+const TOO_MANY_FIELDS: (&str, &str) = (
+    "limit of total fields [",
+    "leave the index template to us (manage_template), or raise index.mapping.total_fields.limit; then ship them again (`replay`)",
+);
+
 /// Speaks to a cluster.
 pub struct OpenSearch {
     endpoints: Arc<Endpoints>,
@@ -176,14 +194,20 @@ fn judged(body: &[u8], records: u32) -> Result<Judged, serde_json::Error> {
             continue;
         }
         let error = error.map(read).unwrap_or_default();
-        let reason = error.shown();
+        let mut reason = error.shown();
         let known = NOT_THE_EVENT.iter().find(|(r#type, _)| error.r#type == *r#type);
         if let Some((_, hint)) = known.filter(|_| status < 500) {
             return Ok(Judged::Pause(format!("{reason}; {hint}")));
         }
-        if reason.contains("Document ID is not supported") {
-            let hint = "this collection takes no ids (a time series): set ids = false";
-            return Ok(Judged::Pause(format!("{reason}; {hint}")));
+        if status < 500 && error.r#type == "illegal_argument_exception" {
+            let said = error.reason.to_ascii_lowercase();
+            if let Some((_, hint)) = NOT_THE_EVENT_BY_REASON.iter().find(|(begin, _)| said.starts_with(begin))
+            {
+                return Ok(Judged::Pause(format!("{reason}; {hint}")));
+            }
+            if said.starts_with(TOO_MANY_FIELDS.0) {
+                reason = format!("{reason}; {}", TOO_MANY_FIELDS.1);
+            }
         }
         not_taken.push(match status {
             400 if error.r#type == "resource_already_exists_exception" => (at, Item::Retry(status, reason)),

@@ -59,6 +59,46 @@ fn what_is_not_about_the_event_pauses() {
 }
 
 #[test]
+fn how_an_index_is_set_up_is_no_matter_of_the_event() {
+    // As OpenSearch 2.19 and Elasticsearch 7 and 8 write them.
+    for (reason, hint) in [
+        (
+            "no write index is defined for alias [trail]. The write index may be explicitly disabled using is_write_index=false or the alias points to multiple indices without one being designated as a write index",
+            "is_write_index",
+        ),
+        (
+            "alias [trail] has more than one index associated with it [trail-1, trail-2], can't execute a single index op",
+            "is_write_index",
+        ),
+        (
+            "Alias [trail] has more than one indices associated with it [[trail-1, trail-2]], can't execute a single index op",
+            "is_write_index",
+        ),
+        ("pipeline with id [geoip] does not exist", "default_pipeline"),
+    ] {
+        let told =
+            answer(&[r#"{"create":{"status":201}}"#, &item(400, "illegal_argument_exception", reason)]);
+        assert!(matches!(&told, Judged::Pause(message) if message.contains(hint)), "{told:?}");
+    }
+    // An event that says so itself.
+    for (r#type, reason) in [
+        ("illegal_argument_exception", "cannot parse: pipeline with id [x] does not exist"),
+        ("mapper_parsing_exception", "pipeline with id [x] does not exist"),
+        ("mapper_parsing_exception", "value 'Document ID is not supported'"),
+    ] {
+        let told = answer(&[&item(400, r#type, reason)]);
+        assert!(matches!(&told, Judged::Items(items) if matches!(items[0].1, Item::Refused(..))), "{told:?}");
+    }
+    let told =
+        answer(&[&item(400, "illegal_argument_exception", "Limit of total fields [1000] has been exceeded")]);
+    let Judged::Items(items) = told else { panic!() };
+    assert!(
+        matches!(&items[0].1, Item::Refused(_, reason) if reason.contains("manage_template")),
+        "{items:?}"
+    );
+}
+
+#[test]
 fn an_answer_for_fewer_events_is_none() {
     let refused = judged(br#"{"errors":false,"items":[{"create":{"status":400}}]}"#, 1).unwrap();
     assert!(matches!(refused, Judged::Items(_)), "items count, not `errors`");
