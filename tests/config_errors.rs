@@ -2,10 +2,18 @@
 //!
 //! `TRAILSHIP_BLESS=1 cargo test --test config_errors` writes the answers anew; read the difference before you keep it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use trailship::config::{self, Surroundings};
+
+/// A new certificate and its key.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
 
 fn told(text: &str) -> String {
     let around = Surroundings {
@@ -14,8 +22,15 @@ fn told(text: &str) -> String {
             "TRAILSHIP_WORD" => Some("fifty".to_owned()),
             _ => None,
         },
-        file: &|path| {
-            Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", path.display())))
+        file: &|path| match path.to_str() {
+            Some("words.pem") => Ok("no certificate".to_owned()),
+            Some("nonsense.pem") => {
+                Ok("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned())
+            }
+            Some("binary.der") => Err(io::Error::from(io::ErrorKind::InvalidData)),
+            Some("one.crt") => Ok(certificate().0),
+            Some("other.key") => Ok(certificate().1),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", path.display()))),
         },
         data_dir: &|| Some(PathBuf::from("/var/lib/trailship")),
         // Nothing of the machine the test runs on: every path is taken as it is, from one made-up directory.

@@ -11,7 +11,8 @@ use crate::source::figures::LIST_PRICE;
 
 /// Looks for mistakes in a configuration, and prints the order in which it works
 ///
-/// All problems at once, each with its place and what to write instead. Nothing is opened and nothing is changed.
+/// All problems at once, each with its place and what to write instead. Variables and files that the configuration names are
+/// looked at (secrets, certificates); no server is asked and nothing is changed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     visible_alias = "validate",

@@ -2,23 +2,22 @@
 
 mod aws;
 mod endpoint;
+mod files;
+mod memory;
 mod paths;
 mod pulled;
 
 use super::at::At;
 use super::matching::{Match, PathSegment};
 use super::problem::Problem;
-use super::resolve::{Plan, Resolved, shape_of};
+use super::resolve::{Plan, shape_of};
 use super::suggest::{all_of, closest, one_of};
-use super::{ByteSize, Except, Globals, Raw, SinkConfig, SourceConfig, Surroundings, TransformConfig};
+use super::{Except, Globals, Raw, SinkConfig, SourceConfig, Surroundings, TransformConfig};
 use crate::clock::Timestamp;
 use crate::pattern::Pattern;
 use crate::pattern::family::SHIPPED;
 use std::ops::Range;
 use std::path::Path;
-
-/// The size of an ordinary window, in bytes; see the record's module.
-const WINDOW: u64 = 8 << 20;
 
 /// Names in `[protect] except` that stand for a class of records.
 pub const PROTECTED_CLASSES: [&str; 8] =
@@ -74,13 +73,12 @@ pub(super) fn all(
     check_shapes_of_sinks(raw, &mut problems);
     let sinks = raw.sinks.iter().filter_map(|named| named.config.whole());
     problems.extend(sinks.flat_map(SinkConfig::problems));
+    files::check(raw, around, &mut problems);
     check_splunk(raw, plans, &mut problems);
     check_pipelines(raw, plans, &mut problems);
     paths::check(raw, data_dir.filter(|_| raw.globals.whole().is_some()), globals, around, &mut problems);
     if raw.globals.whole().is_some() {
-        let reserve = |plan: &Plan| largest_window(raw, plan).saturating_add(remembered(raw, plan));
-        let reserves = plans.iter().map(|plan| (plan.name.value().as_str(), reserve(plan)));
-        problems.extend(memory(&globals.memory, &reserves.collect::<Vec<_>>()));
+        memory::check(raw, plans, globals, &mut problems);
     }
     problems
 }
@@ -285,12 +283,7 @@ fn check_transforms(raw: &Raw, problems: &mut Vec<Problem>) {
                     problems.push(Problem::error(except.span(), message, "keep one of them"));
                 }
             }
-            Some(TransformConfig::Redact(config))
-                if config.remove.is_empty() && config.hash.is_empty() && !config.default =>
-            {
-                let message = format!("redact `{name}` redacts nothing");
-                problems.push(Problem::warning(at, message, "add `remove` or `hash`, or remove it"));
-            }
+            Some(TransformConfig::Redact(config)) => problems.extend(config.problems(&named.name)),
             Some(TransformConfig::Flatten(config)) if config.separator.is_empty() => {
                 let message = "an empty `separator` makes one key of `a.bc` and `ab.c`";
                 problems.push(Problem::error(config.separator.span(), message, "write \".\" or \"_\""));
@@ -413,54 +406,6 @@ fn check_pipelines(raw: &Raw, plans: &[Plan], problems: &mut Vec<Problem>) {
             let label = "it is read once: what holds up one of them holds up all";
             problems.push(Problem::warning(at, message, label));
         }
-    }
-}
-
-/// Returns the largest window that the sources of a pipeline can make, in bytes.
-fn largest_window(raw: &Raw, plan: &Plan) -> u64 {
-    let sources = plan.sources.iter().filter_map(|index| raw.sources.get(*index)?.config.whole());
-    let largest = |config: &SourceConfig| {
-        let limits = config.object_limits();
-        limits.record.get().min(limits.object.get())
-    };
-    sources.map(largest).fold(WINDOW, u64::max)
-}
-
-/// Returns what the transforms of a pipeline may hold beside what is in flight, in bytes.
-fn remembered(raw: &Raw, plan: &Plan) -> u64 {
-    let transforms = plan.transforms.iter().filter_map(|index| raw.transforms.get(*index)?.config.whole());
-    transforms.fold(0, |sum, config| sum.saturating_add(config.memory()))
-}
-
-/// Compares `memory` with what the pipelines hold in reserve, each a name and bytes.
-///
-/// The wiring calls it again with what its sinks need beside the window.
-pub fn memory(memory: &At<ByteSize>, reserves: &[(&str, u64)]) -> Option<Problem> {
-    let needed = reserves.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
-    if memory.get() >= needed {
-        return None;
-    }
-    let needed = ByteSize::bytes(needed);
-    let message = format!("`memory` is below what the pipelines hold in reserve, {needed}");
-    let label = match memory.span().is_empty() {
-        true => format!("it is {} by default: add memory = \"{needed}\" or more", memory.value()),
-        false => format!("write at least \"{needed}\""),
-    };
-    let problem = Problem::error(memory.span(), message, label);
-    let each = reserves
-        .iter()
-        .map(|(name, bytes)| format!("{name} {}", ByteSize::bytes(*bytes)))
-        .collect::<Vec<_>>();
-    Some(problem.note(format!(
-        "a reserve is one largest window, one payload for each sink, and what `dedupe` remembers: {}",
-        each.join(", ")
-    )))
-}
-
-impl Resolved {
-    /// Compares `memory` with the reserves of the pipelines: see [`memory`].
-    pub fn check_memory(&self, reserves: &[(&str, u64)]) -> Option<Problem> {
-        memory(&self.globals.memory, reserves)
     }
 }
 

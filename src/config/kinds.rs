@@ -260,6 +260,26 @@ impl SinkConfig {
         }
     }
 
+    /// Returns how much one request holds, where it sends requests.
+    pub const fn batch(&self) -> Option<&sink::deliver::Batch> {
+        match self {
+            Self::Http(config) => Some(&config.batch),
+            Self::SplunkHec(config) => Some(&config.batch),
+            Self::Elasticsearch(config) | Self::Opensearch(config) => Some(&config.batch),
+            Self::File(_) | Self::Stdout(_) => None,
+        }
+    }
+
+    /// Returns how its server is reached, where it has one.
+    pub const fn connection(&self) -> Option<&sink::deliver::Connection> {
+        match self {
+            Self::Http(config) => Some(&config.connection),
+            Self::SplunkHec(config) => Some(&config.connection),
+            Self::Elasticsearch(config) | Self::Opensearch(config) => Some(&config.connection),
+            Self::File(_) | Self::Stdout(_) => None,
+        }
+    }
+
     /// Returns what is wrong with its settings together.
     pub fn problems(&self) -> Vec<Problem> {
         match self {

@@ -9,7 +9,7 @@ use crate::clock::{Clock, Timestamp};
 pub struct Surroundings<'s> {
     /// Returns the value of an environment variable; nothing where it is not set or not Unicode.
     pub variable: &'s dyn Fn(&str) -> Option<String>,
-    /// Reads a file that holds one value.
+    /// Reads a file that the configuration names: one value, certificates, a key.
     pub file: &'s dyn Fn(&Path) -> io::Result<String>,
     /// Returns the directory for state and rejects where the configuration names none.
     pub data_dir: &'s dyn Fn() -> Option<PathBuf>,
@@ -32,7 +32,7 @@ impl Surroundings<'static> {
     }
 }
 
-/// The most that is read of a file that holds one value, in bytes.
+/// The most that is read of such a file, in bytes.
 const VALUE_FILE_LIMIT: u64 = 1 << 20;
 
 fn read_value_file(path: &Path) -> io::Result<String> {

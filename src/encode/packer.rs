@@ -149,7 +149,8 @@ impl Packer {
 
     /// Memory one payload of this sink needs, bytes: the sink's part of its pipeline's reserve.
     pub fn reserve(packing: &Packing) -> usize {
-        packing.max_bytes + HEADROOM + if packing.lengths { packing.max_records as usize * 4 } else { 0 }
+        let lengths = if packing.lengths { (packing.max_records as usize).saturating_mul(4) } else { 0 };
+        packing.max_bytes.saturating_add(HEADROOM).saturating_add(lengths)
     }
 
     /// Takes a partition's open chunk, or a new one. `None`: there is no memory for a new one.

@@ -28,7 +28,7 @@ pub struct Reserve(pub [usize; 4]);
 impl Reserve {
     /// All kinds together, bytes.
     pub fn total(self) -> usize {
-        self.0.iter().sum()
+        self.0.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 }
 
@@ -103,7 +103,7 @@ impl Budget {
     /// # Errors
     /// The bytes that are missing, where the reserves do not fit.
     pub fn new(total: usize, reserves: &[Reserve]) -> Result<Budget, usize> {
-        let reserved: usize = reserves.iter().map(|reserve| reserve.total()).sum();
+        let reserved: usize = reserves.iter().fold(0, |sum, reserve| reserve.total().saturating_add(sum));
         let Some(common) = total.checked_sub(reserved) else { return Err(reserved - total) };
         let accounts =
             reserves.iter().map(|reserve| Account { reserve: reserve.0, ..Account::default() }).collect();

@@ -139,7 +139,7 @@ impl Parts {
 }
 
 /// Limits that admit what either admits.
-fn widest(one: Limits, other: Limits) -> Limits {
+pub(crate) fn widest(one: Limits, other: Limits) -> Limits {
     Limits {
         window: one.window.max(other.window),
         object: one.object.max(other.object),
@@ -200,7 +200,7 @@ fn protection(resolved: &Resolved, families: &[Family], problems: &mut Vec<Probl
 pub(crate) fn reserve_of<'a>(limits: &Limits, sinks: impl Iterator<Item = &'a Packing>) -> Reserve {
     let [body, window, growth] = job::reserve(limits);
     let payload = sinks.map(|packing| Packer::reserve(packing).max(job::largest_payload(limits)));
-    Reserve([body, window, growth, payload.sum()])
+    Reserve([body, window, growth, payload.fold(0, usize::saturating_add)])
 }
 
 /// The budget, with each pipeline's reserve.

@@ -27,6 +27,7 @@ use crate::encode::compress::Compression;
 use crate::encode::frame::{Around, Frame, Template};
 use crate::encode::packer::Packing;
 use crate::sink::Build;
+use crate::sink::deliver::auth::OURS;
 use crate::sink::deliver::batch::Usual;
 use crate::sink::deliver::{
     Answer, AuthConfig, Batch, Connection, Deliver, Judged, Part, Protocol, Target, Trouble,
@@ -54,7 +55,8 @@ pub struct Config {
     /// What stands around all events of a request, as `{"Records":[{{events}}]}`. Default: nothing; of `json_array`, brackets.
     #[serde(default)]
     pub envelope: Option<At<Envelope>>,
-    /// `Content-Type`. Default: what the format is.
+    /// `Content-Type`. Where it is JSON, `template` and `envelope` have to make JSON. Default: `application/x-ndjson` for lines, else
+    /// `application/json`.
     #[serde(default)]
     pub content_type: Option<At<String>>,
     /// Further headers. What is secret belongs into `auth`.
@@ -63,7 +65,8 @@ pub struct Config {
     /// How requests are authorised. Default: not at all.
     #[serde(default)]
     pub auth: Option<At<AuthConfig>>,
-    /// What answers mean, by status, where they mean something else than they do by default.
+    /// What answers mean, by status, where it is something else than usual: 408, 425, 429 and 5xx are tried again, 413 is sent in
+    /// halves, 400 and 422 refuse events, and with anything else the sink waits until somebody mends it.
     #[serde(default)]
     pub answers: Answers,
     /// How much one request holds. Default: 1 MiB or 1,000 events, not compressed.
@@ -159,16 +162,6 @@ read_from_text!(
     ["{\"Records\":[{{events}}]}"]
 );
 
-/// Headers that follow from other settings and from the body.
-const OURS: [&str; 7] = [
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "host",
-    "expect",
-];
 /// Words in the name of a header whose value is a secret.
 const SECRET_HEADERS: [&str; 7] =
     ["authorization", "api-key", "apikey", "token", "secret", "cookie", "license-key"];
@@ -189,7 +182,15 @@ impl Config {
         if let Some(auth) = &self.auth {
             problems.extend(auth.problems(target.iter().map(Target::url)));
         }
+        let mut names: Vec<&str> = self
+            .auth
+            .iter()
+            .filter_map(|auth| auth.header.as_ref())
+            .map(|name| name.value().as_str())
+            .collect();
         for (name, value) in &self.headers {
+            let twice = names.iter().any(|other| other.eq_ignore_ascii_case(name));
+            names.push(name);
             let (message, label) = if HeaderName::try_from(name).is_err() {
                 (
                     format!("`{}` cannot be the name of a header", name.escape_debug()),
@@ -205,11 +206,15 @@ impl Config {
                     format!("`{name}` carries a secret"),
                     "write auth = { type = \"api_key\", header = \"…\", key = { env = \"NAME\" } }",
                 )
+            } else if twice {
+                (format!("`{name}` is written twice"), "remove one: large and small letters are the same")
             } else {
                 continue;
             };
             problems.push(Problem::error(value.span(), message, label));
         }
+        problems.extend(self.not_json());
+        problems.extend(self.batch.problems(None));
         if let Some(kind) = &self.content_type
             && HeaderValue::try_from(kind.value()).is_err()
         {
@@ -250,6 +255,47 @@ impl Config {
                 .map(|(span, error)| Problem::error(span, error.message, error.hint)),
         );
         problems
+    }
+
+    /// What is no JSON where `content_type` says so: an event in its template, or a request in its envelope.
+    fn not_json(&self) -> Option<Problem> {
+        let said = self.content_type.as_ref().map(|kind| kind.value().to_ascii_lowercase());
+        if said.is_some_and(|kind| !kind.contains("json")) {
+            return None;
+        }
+        let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let mut event = "{}".to_owned();
+        if let Some(template) = &self.template {
+            event = template.value().sample();
+            let note = format!("an event would be {event}");
+            if !is_json(&event) {
+                let label = match template.value().to_string().contains("\"{{record}}\"") {
+                    true => "write {{record}} without quotes, or \"{{record_text}}\"",
+                    false => {
+                        "write JSON; only {{record}}, {{time_s}}, {{time_ms}} and {{time_ns}} stand without quotes"
+                    }
+                };
+                let problem = Problem::error(template.span(), "an event in this template is no JSON", label);
+                return Some(problem.note(note).note("for other text write content_type = \"text/plain\""));
+            }
+            if self.format() == Format::Ndjson && event.contains('\n') {
+                let message = "an event in this template takes more than one line";
+                let label = "write it on one: `ndjson` has a line for each event";
+                return Some(Problem::error(template.span(), message, label).note(note));
+            }
+        }
+        let envelope = self.envelope.as_ref().filter(|_| self.format() != Format::Ndjson)?;
+        let Envelope { before, after } = envelope.value();
+        let events = if self.format() == Format::Json { event } else { format!("{event},{event}") };
+        let request = format!("{before}{events}{after}");
+        (!is_json(&request)).then(|| {
+            let label = match self.format() {
+                Format::JsonArray => "events stand there with commas between: write [{{events}}]",
+                _ => "the event stands there as it is",
+            };
+            let problem = Problem::error(envelope.span(), "a request in this envelope is no JSON", label);
+            problem.note(format!("a request would be {request}"))
+        })
     }
 
     fn format(&self) -> Format {

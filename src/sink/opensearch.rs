@@ -26,6 +26,7 @@ mod bulk;
 pub mod document;
 mod endpoints;
 pub mod mapping;
+mod names;
 mod ready;
 pub mod template;
 
@@ -47,15 +48,22 @@ use crate::sink::Build;
 use crate::sink::deliver::auth::Kind;
 use crate::sink::deliver::batch::Usual;
 use crate::sink::deliver::{AuthConfig, Batch, Connection, Deliver, Target};
-use crate::sink::template::{Oldest, Partitions, Template};
+use crate::sink::template::{Oldest, Partitions};
 use document::{Counts, Document};
 use endpoints::Endpoints;
 use mapping::{Flavour, Mapping, Type};
+use names::{Index, NAMES, bad_name};
 use ready::Ready;
 use template::Plan;
 
 /// The index where none is configured.
 const INDEX: &str = "cloudtrail-{year}.{month}.{day}";
+/// Letters that an index begins with, at least, before the first name in braces.
+const SHORTEST: usize = 3;
+/// Bytes of a request that servers take as they come (`http.max_content_length`).
+const MOST: ByteSize = ByteSize::mib(100);
+/// Bytes of a request that Serverless takes.
+const MOST_SERVERLESS: ByteSize = ByteSize::mib(10);
 /// Seconds of a day.
 const DAY: u64 = 86_400;
 
@@ -64,13 +72,13 @@ const DAY: u64 = 86_400;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SinkOpensearch")]
 pub struct Config {
-    /// Where the cluster is; a list of its nodes: requests go to them in turn, and not to those that do not answer. Required.
+    /// Where the cluster is, without `/_bulk` or an index; a list of its nodes: requests go to them in turn, and not to those that do not answer. Required.
     pub url: OneOrMany<At<String>>,
     /// Which index an event goes to, with names in braces: `{date}`, `{hour}`, `{year}`, `{month}`, `{day}` (of the event, UTC),
-    /// `{account}`, `{region}`, `{environment}`, `{kind}`, `{sink}`. It begins with text: that, with `*`, is what the index
-    /// template is for. Default: `cloudtrail-{year}.{month}.{day}`.
+    /// `{account}`, `{region}`, `{environment}`, `{kind}`, `{sink}`. It begins with text that ends with `-`, `_` or `.`: that, with
+    /// `*`, is what the index template and the policy are for. Default: `cloudtrail-{year}.{month}.{day}`.
     #[serde(default)]
-    pub index: Option<At<Template>>,
+    pub index: Option<At<Index>>,
     /// A data stream to write to instead of indexes by day. An event that is sent again after a rollover is there twice.
     #[serde(default)]
     pub data_stream: Option<At<String>>,
@@ -123,7 +131,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "OpensearchLifecycle")]
 pub struct Lifecycle {
-    /// Age at which an index is deleted, in whole days. Time. Default: never.
+    /// Age at which an index is deleted, in whole days; of a data stream, more than `rollover_age`. Time. Default: never.
     pub delete_after: Option<At<Duration>>,
     /// Age at which a data stream begins its next index, in whole days. Time. Default: never.
     pub rollover_age: Option<At<Duration>>,
@@ -132,11 +140,12 @@ pub struct Lifecycle {
 }
 
 impl Config {
-    fn index(&self) -> Option<Template> {
-        match &self.index {
-            Some(index) => Some(index.value().clone()),
-            None => Template::parse(INDEX).ok(),
-        }
+    fn index(&self) -> Option<Index> {
+        self.index.as_ref().map_or_else(|| INDEX.parse().ok(), |index| Some(index.value().clone()))
+    }
+
+    fn manages(&self) -> bool {
+        self.manage_template.as_ref().is_none_or(|manage| *manage.value())
     }
 
     fn is_serverless(&self) -> bool {
@@ -159,7 +168,15 @@ impl Config {
                     let label = "write it without what follows the `?`";
                     problems.push(Problem::error(url.span(), "a cluster's URL has no query", label));
                 }
-                Ok(target) => targets.push(target),
+                Ok(target) => {
+                    let mut names = target.url().path_segments().into_iter().flatten();
+                    if let Some(name) = names.find(|name| name.starts_with('_')) {
+                        let message = format!("`/{name}` is no part of a cluster's URL");
+                        let label = "leave it out, and an index before it: `index` says where events go";
+                        problems.push(Problem::error(url.span(), message, label));
+                    }
+                    targets.push(target);
+                }
             }
         }
         if let Some(auth) = &self.auth {
@@ -174,16 +191,13 @@ impl Config {
             }
         }
         if let Some(index) = &self.index {
-            let text = index.value().to_string();
-            if let Some(what) = bad_name(&text.replace(['{', '}'], "")) {
-                problems.push(Problem::error(
-                    index.span(),
-                    format!("no index can be named so: {what}"),
-                    NAMES,
-                ));
-            } else if text.starts_with('{') {
-                let message = "the name of an index begins with text";
-                let label = "write it as in \"cloudtrail-{year}.{month}.{day}\": its beginning is what the template is for";
+            let pattern = index.value().pattern();
+            let before = pattern.strip_suffix('*').filter(|_| self.manages());
+            let plain = before.map(|before| before.trim_end_matches(['-', '_', '.']));
+            if plain.is_some_and(|plain| plain.len() < SHORTEST || before == Some(plain)) {
+                let message =
+                    format!("the index template would be for `{pattern}`: for indexes of others, too");
+                let label = "begin with a longer word and a `-`, as in \"cloudtrail-{date}\"";
                 problems.push(Problem::error(index.span(), message, label));
             }
         }
@@ -219,6 +233,15 @@ impl Config {
                 ));
             }
         }
+        for (outer, r#type) in &self.fields {
+            let within = |path: &&String| path.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+            if let Some(inner) = self.fields.keys().find(within) {
+                let message = format!("`{outer}` is a value and has `{inner}` in it: no field is both");
+                problems.push(Problem::error(r#type.span(), message, "take one out"));
+            }
+        }
+        let most = if self.is_serverless() { MOST_SERVERLESS } else { MOST };
+        problems.extend(self.batch.problems(Some(most)));
         problems.extend(self.lifecycle_problems());
         problems.extend(self.warnings());
         let problem =
@@ -246,6 +269,25 @@ impl Config {
         {
             let label = "take it out: indexes named by day begin a new one each day";
             problems.push(Problem::error(span, "only a data stream is rolled over", label));
+        }
+        if let (Some(delete), Some(_)) = (delete_after, &self.data_stream) {
+            let problem = match (rollover_age, rollover_size) {
+                (Some(next), _) if next.get() >= delete.get() => Some(
+                    Problem::error(
+                        delete.span(),
+                        "an index would be deleted before the next one begins",
+                        "write more than `rollover_age`",
+                    )
+                    .and(next.span(), "the next one begins"),
+                ),
+                (None, None) => Some(Problem::error(
+                    delete.span(),
+                    "the only index of a data stream cannot be deleted",
+                    "add rollover_age = \"1 d\": what is deleted are the indexes before the last",
+                )),
+                _ => None,
+            };
+            problems.extend(problem);
         }
         if let Some(span) = delete_after.as_ref().map(At::span).or(rollover)
             && self.is_serverless()
@@ -293,7 +335,7 @@ impl Config {
             return None;
         }
         let oldest = self.oldest.as_ref().map(|oldest| *oldest.value());
-        Some(Partitions::new(self.index()?, name).believing(oldest))
+        Some(Partitions::new(self.index()?.template(), name).believing(oldest))
     }
 
     /// The shape of the documents that a shape's records become.
@@ -325,13 +367,7 @@ impl Config {
         };
         let pattern = match (&self.data_stream, self.index()) {
             (Some(stream), _) => stream.value().clone(),
-            (None, Some(index)) => {
-                let text = index.to_string();
-                match text.split_once('{') {
-                    Some((before, _)) => format!("{before}*"),
-                    None => text,
-                }
-            }
+            (None, Some(index)) => index.pattern(),
             (None, None) => return Err("it has no index".to_owned()),
         };
         let settings: Map<_, _> = self
@@ -348,7 +384,7 @@ impl Config {
         let plan = Plan { flavour, name, pattern, settings, lifecycle };
         let auth = self.auth.as_ref().map(At::value);
         let endpoints = Arc::new(Endpoints::new(targets)?);
-        let ready = match self.manage_template.as_ref().is_none_or(|manage| *manage.value()) {
+        let ready = match self.manages() {
             true => {
                 Some(Ready::new(&plan, document.mapping(), self.connection.client(build.name)?, auth, build)?)
             }
@@ -359,24 +395,6 @@ impl Config {
         let protocol =
             OpenSearch::new(endpoints, ready, stream, packing.compression, self.ids(), build.clock.clone());
         Deliver::build(protocol, &self.connection, auth, packing, build)
-    }
-}
-
-/// What names may look like.
-const NAMES: &str =
-    "write small letters, digits, `-`, `_` and `.`; begin with a letter or a digit; at most 200 bytes";
-
-/// Why an index, a stream or a template cannot have this name.
-fn bad_name(name: &str) -> Option<String> {
-    let bad = |letter: &char| !matches!(letter, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
-    if let Some(letter) = name.chars().find(bad) {
-        return Some(format!("`{}` cannot stand in it", letter.escape_debug()));
-    }
-    match name.bytes().next() {
-        None => Some("it is empty".to_owned()),
-        Some(b'-' | b'_' | b'.') => Some("it begins with a mark".to_owned()),
-        _ if name.len() > 200 => Some("it is too long".to_owned()),
-        _ => None,
     }
 }
 

@@ -47,12 +47,15 @@ use crate::sink::deliver::{
 /// Splunk's sourcetype for CloudTrail, that of its AWS add-on.
 const SOURCETYPE: &str = "aws:cloudtrail";
 
+/// Bytes of a request that Splunk takes as it comes (`max_content_length`).
+const MOST: ByteSize = ByteSize::mib(800);
+
 /// Sends events to Splunk's HTTP Event Collector.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SinkSplunkHec")]
 pub struct Config {
-    /// Where the collector is: `https://host:8088`. One or a list; of several each takes its turn, and one that is down is left
+    /// Where the collector is: `https://host:8088`, without a path. One or a list; of several each takes its turn, and one that is down is left
     /// out for a while. Required.
     pub url: OneOrMany<At<String>>,
     /// The token. Read again at SIGHUP. Required.
@@ -154,6 +157,11 @@ impl Config {
                 let message = "the token would cross the network as it is";
                 problems.push(Problem::error(url.span(), message, "write https://…"));
             }
+            if endpoints::base(target.url().path()).contains("/services/") {
+                let message = "this is not where events are sent to";
+                let label = "leave the path out, or write /services/collector/event";
+                problems.push(Problem::error(url.span(), message, label));
+            }
             if target.url().query().is_some() {
                 let label = "write where the collector is, as in \"https://hec.example.com:8088\"";
                 problems.push(Problem::error(url.span(), "the URL has a query", label));
@@ -187,6 +195,13 @@ impl Config {
             let label = format!("write \"{SOURCETYPE}\", or leave it out");
             problems.push(Problem::error(self.sourcetype.span(), "`sourcetype` is empty", label));
         }
+        for (at, field) in self.fields.iter().enumerate() {
+            if let Some(first) = self.fields.iter().take(at).find(|first| first.value() == field.value()) {
+                let problem = Problem::error(field.span(), "this field is named twice", "remove one");
+                problems.push(problem.and(first.span(), "the first"));
+            }
+        }
+        problems.extend(self.batch.problems(Some(MOST)));
         if let Some(encoding) = self.batch.compression.as_ref().filter(|chosen| ***chosen == Encoding::Zstd) {
             let label = "write \"gzip\" or \"none\"";
             problems.push(Problem::error(encoding.span(), "Splunk does not take zstd", label));

@@ -22,7 +22,7 @@ mod language;
 mod times;
 
 pub use cache::PartitionCache;
-pub use language::{Template, Variable};
+pub use language::{Template, Variable, Words};
 pub use times::{Oldest, TimeRange};
 
 use language::Piece;

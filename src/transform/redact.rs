@@ -6,8 +6,19 @@
 //! remove = ["requestParameters.password"]
 //! hash = ["sourceIPAddress"]
 //! ```
+//!
+//! With `over`, only in large records: what a service would refuse for its size is sent without the parts that make it large,
+//! and says so.
+//!
+//! ```toml
+//! [transforms.trim]
+//! type = "redact"
+//! over = "900 kB"
+//! remove = ["responseElements", "requestParameters"]
+//! ```
 
-use crate::config::{At, Secret};
+use crate::config::{At, ByteSize, Problem, Secret};
+use crate::record::overlay::{Fragment, FragmentLeaf, Overlay, Parent};
 use crate::record::{Kind, Record, SlotId, unquoted};
 use crate::transform::{Building, Context, Decision, Transform, Why};
 use hmac::{Hmac, Mac as _};
@@ -15,7 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::fmt::Write as _;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Removes or hashes values of records.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -33,6 +44,10 @@ pub struct Config {
     /// `{ env = "NAME" }` or `{ file = "path" }`. Default: none.
     #[serde(default)]
     pub key: Option<Secret>,
+    /// Size above which a record is changed by `remove` and `hash`, as AWS wrote it; what was removed is then listed in
+    /// `trailship.redacted`. Default: all records are changed, and nothing is listed.
+    #[serde(default)]
+    pub over: Option<At<ByteSize>>,
     /// Whether `responseElements.credentials.sessionToken` is removed, too. Off means live credentials are written.
     #[serde(default = "yes")]
     pub default: bool,
@@ -41,6 +56,28 @@ pub struct Config {
 const fn yes() -> bool {
     true
 }
+
+impl Config {
+    /// What is wrong with its settings together. `name` is its own.
+    pub fn problems(&self, name: &At<String>) -> Option<Problem> {
+        let changes = !self.remove.is_empty() || !self.hash.is_empty();
+        match &self.over {
+            Some(over) if !changes => Some(Problem::error(
+                over.span(),
+                "nothing is removed from records over this size",
+                "add remove = [\"responseElements\"], say",
+            )),
+            None if !changes && !self.default => {
+                let message = format!("redact `{}` redacts nothing", name.value());
+                Some(Problem::warning(name.span(), message, "add `remove` or `hash`, or remove it"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The member of what is added that lists what was removed from a record for its size.
+const LIST: &str = "redacted";
 
 /// Where STS records carry a live credential.
 ///
@@ -55,6 +92,8 @@ pub struct Redact {
     token: Option<SlotId>,
     remove: Vec<Box<str>>,
     hash: Vec<Box<str>>,
+    /// Records of more bytes only.
+    over: Option<usize>,
     /// The secret, and what is made of it; may change while it is used.
     key: RwLock<(Option<Secret>, Hmac<Sha256>)>,
 }
@@ -73,6 +112,7 @@ impl Redact {
             token: config.default.then(|| building.slots.want(SESSION_TOKEN)),
             remove: paths(&config.remove),
             hash: paths(&config.hash),
+            over: config.over.as_ref().map(|over| over.as_usize()),
             key: RwLock::new((config.key.clone(), keyed(config.key.as_ref()))),
         }
     }
@@ -80,7 +120,13 @@ impl Redact {
     /// The rule that is always on unless it is switched off: session tokens are removed.
     pub fn default_rule(building: &mut Building<'_>) -> Redact {
         let token = Some(building.slots.want(SESSION_TOKEN));
-        Redact { token, remove: Vec::new(), hash: Vec::new(), key: RwLock::new((None, keyed(None))) }
+        Redact {
+            token,
+            remove: Vec::new(),
+            hash: Vec::new(),
+            over: None,
+            key: RwLock::new((None, keyed(None))),
+        }
     }
 
     /// Takes the key of these settings from now on.
@@ -97,19 +143,18 @@ impl Redact {
 
     /// Goes through the record's leaves for paths that are, or are below, a configured one.
     fn paths(&self, record: &mut Record<'_>) {
-        let mut seen: Vec<(crate::record::PathId, Option<bool>)> = Vec::new();
+        // Of each path that was seen, the place in `remove`, or that it is hashed.
+        let mut seen: Vec<(crate::record::PathId, Option<Result<usize, ()>>)> = Vec::new();
+        let mut removed: Vec<usize> = Vec::new();
         for (position, leaf) in (0u32..).zip(record.index.leaves()) {
             let path = record.index.path(*leaf);
             let what = match seen.iter().find(|(known, _)| *known == path) {
                 Some((_, what)) => *what,
                 None => {
                     let dotted = record.index.paths().dotted(path);
-                    let what = if self.remove.iter().any(|path| covers(path, &dotted)) {
-                        Some(true)
-                    } else if self.hash.iter().any(|path| covers(path, &dotted)) {
-                        Some(false)
-                    } else {
-                        None
+                    let what = match self.remove.iter().position(|path| covers(path, &dotted)) {
+                        Some(at) => Some(Ok(at)),
+                        None => self.hash.iter().any(|path| covers(path, &dotted)).then_some(Err(())),
                     };
                     if seen.len() < 256 {
                         seen.push((path, what));
@@ -119,8 +164,13 @@ impl Redact {
             };
             match what {
                 None => {}
-                Some(true) => record.overlay.removed.push(position),
-                Some(false) => {
+                Some(Ok(at)) => {
+                    record.overlay.removed.push(position);
+                    if !removed.contains(&at) {
+                        removed.push(at);
+                    }
+                }
+                Some(Err(())) => {
                     let text = record.buffer.get(leaf.start as usize..leaf.end as usize).unwrap_or_default();
                     if Kind::of(text) != Kind::Null {
                         record.overlay.replaced.push((position, self.hashed(text).into()));
@@ -132,6 +182,37 @@ impl Redact {
         record.overlay.removed.dedup();
         record.overlay.replaced.sort_by_key(|(position, _)| *position);
         record.overlay.replaced.dedup_by_key(|(position, _)| *position);
+        if self.over.is_some() && !removed.is_empty() {
+            removed.sort_unstable();
+            self.list(removed.into_iter().filter_map(|at| self.remove.get(at)), record.overlay);
+        }
+    }
+
+    /// Says on the record what was removed, together with what a rule before this one removed.
+    fn list<'p>(&self, paths: impl Iterator<Item = &'p Box<str>>, overlay: &mut Overlay) {
+        let is_list = |(parent, fragment): &(Parent, Arc<Fragment>)| {
+            *parent == Parent::Root
+                && fragment
+                    .leaves
+                    .first()
+                    .and_then(|leaf| leaf.keys.first())
+                    .is_some_and(|key| &**key == LIST)
+        };
+        let before = overlay.added.iter().position(is_list).map(|at| overlay.added.remove(at));
+        let mut leaves = before.map(|(_, fragment)| fragment.leaves.clone()).unwrap_or_default();
+        for path in paths {
+            let value: Box<[u8]> = serde_json::Value::from(&**path).to_string().into_bytes().into();
+            if leaves.iter().all(|leaf| leaf.value != value) {
+                let index = u32::try_from(leaves.len()).ok();
+                leaves.push(FragmentLeaf { keys: vec![LIST.into()], index, value });
+            }
+        }
+        overlay.added.push((Parent::Root, Arc::new(Fragment::once(leaves))));
+    }
+
+    /// Whether a record is large enough to be changed.
+    fn means(&self, record: &Record<'_>) -> bool {
+        self.over.is_none_or(|over| record.original().len() > over)
     }
 
     fn hashed(&self, text: &[u8]) -> Vec<u8> {
@@ -172,7 +253,7 @@ impl Transform for Redact {
                 record.overlay.replaced.sort_by_key(|(position, _)| *position);
             }
         }
-        if !self.remove.is_empty() || !self.hash.is_empty() {
+        if (!self.remove.is_empty() || !self.hash.is_empty()) && self.means(record) {
             self.paths(record);
         }
         Decision::Keep
@@ -191,6 +272,10 @@ impl Transform for Redact {
             if !paths.is_empty() {
                 why = why.and(format!("`{what}` names {}", paths.join(", ")));
             }
+        }
+        if let Some(over) = self.over {
+            let (size, means) = (record.original().len(), if self.means(record) { "" } else { "not " });
+            why = why.and(format!("the record has {size} bytes, {means}over {over}"));
         }
         why
     }

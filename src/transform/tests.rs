@@ -195,6 +195,32 @@ fn session_tokens_are_removed_unless_switched_off_and_other_fields_on_request() 
 }
 
 #[test]
+fn large_records_only_are_trimmed_and_say_what_went() {
+    let small = read(1).replace("\"readOnly\"", r#""requestParameters":{"a":1},"readOnly""#);
+    let large = small.replace("{\"a\":1}", &format!("{{\"a\":\"{}\"}}", "x".repeat(2000)));
+    let rule = |name: &str, remove: &str| {
+        format!("[transforms.{name}]\ntype = \"redact\"\nover = \"2 kB\"\nremove = [{remove}]\n")
+    };
+    let text = rule("a", "\"responseElements\", \"requestParameters\"")
+        + &rule("b", "\"requestParameters\", \"awsRegion\"");
+    let mut chain = Chain::new(&text);
+    let trimmed = chain.run(&large).value();
+    assert_eq!(trimmed["trailship"]["redacted"], serde_json::json!(["requestParameters", "awsRegion"]));
+    assert!(trimmed["requestParameters"].is_null() && trimmed["awsRegion"].is_null(), "{trimmed}");
+    let kept = chain.run(&small).value();
+    assert_eq!(
+        (&kept["requestParameters"]["a"], &kept["trailship"]["redacted"]),
+        (&1.into(), &serde_json::Value::Null)
+    );
+    // Without a size nothing is listed.
+    let all = Chain::new("[transforms.r]\ntype = \"redact\"\nremove = [\"awsRegion\"]\n").run(&small).value();
+    assert_eq!(
+        (&all["awsRegion"], &all["trailship"]["redacted"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+}
+
+#[test]
 fn a_family_protects_whether_or_not_signals_is_configured() {
     let event = read(1)
         .replace("GetObject", "GetSecretValue")

@@ -91,13 +91,13 @@ fn a_file_of_certificates_that_is_none_ends_the_start() {
     here.put("none.crt", "no certificate");
     certify(&here, "own");
     for (connection, words) in [
-        ("ca_file = \"none.crt\"", "holds no certificate"),
-        ("ca_file = \"missing.crt\"", "missing.crt"),
-        ("cert_file = \"own.crt\", key_file = \"none.crt\"", "own.crt"),
+        ("ca_file = \"none.crt\"", "there is no certificate in `none.crt`"),
+        ("ca_file = \"missing.crt\"", "file `missing.crt` cannot be read"),
+        ("cert_file = \"own.crt\", key_file = \"none.crt\"", "there is no private key in `none.crt`"),
     ] {
         here.put("trailship.toml", sending(&server, connection));
         let ran = here.once();
-        assert!(ran.code == Some(1) && ran.said.contains(words), "{}", ran.said);
+        assert!(ran.code == Some(64) && ran.said.contains(words), "{}", ran.said);
     }
 }
 

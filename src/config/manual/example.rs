@@ -55,7 +55,7 @@ const STATED: [(&str, &str); 18] = [
 ];
 
 /// What the example writes, commented out, for settings without a default.
-const POSSIBLE: [(&str, &str); 132] = [
+const POSSIBLE: [(&str, &str); 133] = [
     ("sources.news.buckets", r#"["acme-org-trail"]"#),
     ("sources.news.aws.region", r#""eu-west-1""#),
     ("sources.news.aws.profile", r#""audit""#),
@@ -124,6 +124,7 @@ const POSSIBLE: [(&str, &str); 132] = [
     ("transforms.quiet.keep", r#"{ eventCategory = ["Management"] }"#),
     ("transforms.thin.by", r#""eventID""#),
     ("transforms.private.remove", r#"["requestParameters.userData"]"#),
+    ("transforms.private.over", r#""900 kB""#),
     ("transforms.private.hash", r#"["sourceIPAddress"]"#),
     ("transforms.private.key", r#"{ env = "TRAILSHIP_HASH_KEY" }"#),
     ("sinks.screen.shape", r#""nested""#),

@@ -84,6 +84,32 @@ impl Template {
     }
 }
 
+impl Template {
+    /// It for a made-up record: what it looks like, with everything in it that can break the text around.
+    pub fn sample(&self) -> String {
+        let value = |name: Name| match name {
+            Name::Record => r#"{"eventName":"ConsoleLogin"}"#,
+            Name::RecordText => r#"{\"eventName\":\"ConsoleLogin\"}"#,
+            Name::Id => "0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+            Name::Time => "2026-01-15T10:00:00Z",
+            Name::TimeSeconds => "1768471200",
+            Name::TimeMillis => "1768471200000",
+            Name::TimeNanos => "1768471200000000000",
+            // An account may begin with zeros: it is no number.
+            Name::Account => "012345678901",
+            Name::Region => "eu-west-1",
+            Name::Action => "ConsoleLogin",
+            Name::Environment => "prod",
+            Name::Kind => "management",
+        };
+        let text = |piece: &Piece| match piece {
+            Piece::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            Piece::Value(name) => value(*name).to_owned(),
+        };
+        self.pieces.iter().map(text).collect()
+    }
+}
+
 fn value(name: Name, encoder: &mut Encoder, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> usize {
     let identity = &record.identity;
     let scaled = |digits: &str| match identity.time {

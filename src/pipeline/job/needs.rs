@@ -16,7 +16,7 @@ pub(super) fn large_record(limits: &Limits) -> usize {
 /// grows by for the largest record.
 pub fn reserve(limits: &Limits) -> [usize; 3] {
     let spare = limits.window / 16;
-    let growth = limits.largest_window() - limits.window + spare;
+    let growth = limits.largest_window().saturating_sub(limits.window).saturating_add(spare);
     [usize::try_from(read_whole(limits)).unwrap_or(usize::MAX), limits.window + spare, growth]
 }
 
@@ -27,5 +27,5 @@ pub fn largest_payload(limits: &Limits) -> usize {
 
 /// Bytes one record of this length may need at one sink.
 pub(super) fn large_record_needs(length: usize) -> usize {
-    length + length / 4 + (64 << 10)
+    length.saturating_add(length / 4).saturating_add(64 << 10)
 }

@@ -121,6 +121,22 @@ pub enum CredentialsIn {
     Header,
 }
 
+/// Headers that follow from the body and the connection.
+pub(in crate::sink) const OURS: [&str; 12] = [
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "host",
+    "expect",
+    "te",
+    "trailer",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+];
+
 /// Why a request cannot be authorised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
@@ -176,11 +192,21 @@ impl AuthConfig {
             };
             problems.push(Problem::error(secret.span(), format!("`{name}` is no secret to send"), label));
         }
-        if let Some(header) = &self.header
-            && HeaderName::try_from(header.as_str()).is_err()
+        if let Some(header) = &self.header {
+            let shown = header.value().escape_debug();
+            if HeaderName::try_from(header.as_str()).is_err() {
+                let message = format!("`{shown}` cannot be the name of a header");
+                problems.push(Problem::error(header.span(), message, "write one as \"X-Api-Key\""));
+            } else if OURS.iter().any(|ours| header.eq_ignore_ascii_case(ours)) {
+                let message = format!("`{shown}` is no header for a key: the request itself decides it");
+                problems.push(Problem::error(header.span(), message, "write the one the server asks for"));
+            }
+        }
+        if let Some(prefix) =
+            self.prefix.as_ref().filter(|prefix| HeaderValue::try_from(prefix.value()).is_err())
         {
-            let message = format!("`{}` cannot be the name of a header", header.value().escape_debug());
-            problems.push(Problem::error(header.span(), message, "write one as \"X-Api-Key\""));
+            let label = "leave line breaks out";
+            problems.push(Problem::error(prefix.span(), "no header can carry this `prefix`", label));
         }
         if let Some(user) = self.user.as_ref().filter(|user| user.contains(':')) {
             let label = "basic authorisation ends the name at the first one";
@@ -191,6 +217,11 @@ impl AuthConfig {
                 Err(error) => {
                     let message = format!("`token_url` is not a URL: {error}");
                     let label = "write one as \"https://login.example.com/oauth2/token\"";
+                    problems.push(Problem::error(url.span(), message, label));
+                }
+                Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+                    let message = "a user or password cannot stand in the URL";
+                    let label = "take it out: `client_id` and `client_secret` are sent";
                     problems.push(Problem::error(url.span(), message, label));
                 }
                 Ok(parsed) if !may_carry_secrets(&parsed) => {

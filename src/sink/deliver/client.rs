@@ -159,6 +159,14 @@ impl Target {
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(ValueError::new("this is not the URL of a server", hint));
         }
+        if url.port() == Some(0) {
+            return Err(ValueError::new("no server listens on port 0", hint));
+        }
+        if url.fragment().is_some() {
+            let hint =
+                "leave the `#` and what follows it out: it is never sent; in a password or a path it is %23";
+            return Err(ValueError::new("the URL has a fragment", hint));
+        }
         if !url.username().is_empty() || url.password().is_some() {
             let hint = "take it out, and write auth = { type = \"basic\", user = …, password = { env = … } }";
             return Err(ValueError::new("a user or password cannot stand in the URL", hint));

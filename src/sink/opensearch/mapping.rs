@@ -208,6 +208,7 @@ const FIELDS: &[(&[&str], Type)] = &[
             "+.sample.rules",
             "+.signals",
             "+.origin.object",
+            "+.redacted",
         ],
         Type::Keyword,
     ),

@@ -17,10 +17,6 @@ fn a_url_is_enough() {
 fn settings_that_contradict_each_other_are_told() {
     let url = "url = \"https://search.example.com\"\n";
     for (text, told) in [
-        ("index = \"CloudTrail-{date}\"", "no index can be named so: `C` cannot stand in it"),
-        ("index = \"a/b-{date}\"", "no index can be named so: `/` cannot stand in it"),
-        ("index = \"-{date}\"", "no index can be named so: it begins with a mark"),
-        ("index = \"{date}\"", "the name of an index begins with text"),
         ("index = \"a\"\ndata_stream = \"b\"", "`index` and `data_stream` both say where events go"),
         ("data_stream = \"a,b\"", "no data stream can be named so: `,` cannot stand in it"),
         ("lifecycle = { delete_after = \"36 h\" }", "these are no whole days"),

@@ -252,7 +252,7 @@ fn on(url: &Url, channel: &Channel) -> Url {
 }
 
 /// The path before the collector's own, which may be written with it.
-fn base(path: &str) -> &str {
+pub(super) fn base(path: &str) -> &str {
     let path = path.trim_end_matches('/');
     let own = ["/services/collector/event/1.0", "/services/collector/event", "/services/collector"];
     own.iter().find_map(|own| path.strip_suffix(own)).unwrap_or(path)

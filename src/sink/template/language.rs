@@ -69,8 +69,32 @@ const MISNOMERS: [(&str, &str); 14] = [
     ("minute", "hour"),
 ];
 
+/// What a template is for, where one is refused.
+#[derive(Debug)]
+pub struct Words {
+    /// What is made of it, with its article.
+    pub one: &'static str,
+    /// What is said of nothing at all, and what to write.
+    pub empty: (&'static str, &'static str),
+    /// What is said where a part can become too long.
+    pub too_long: &'static str,
+    /// What to do then.
+    pub shorter: &'static str,
+}
+
+/// A file.
+const PATH: Words = Words {
+    one: "a path",
+    empty: (
+        "the path names no file",
+        "write a path that ends with a file's name, as in \"out/{account}/{date}.ndjson\"",
+    ),
+    too_long: "a part of the path can become too long for a file's name",
+    shorter: "use more folders",
+};
+
 impl Variable {
-    fn named(name: &str) -> Result<Variable, ValueError> {
+    fn named(name: &str, words: &Words) -> Result<Variable, ValueError> {
         if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == name) {
             return Ok(*variable);
         }
@@ -86,10 +110,10 @@ impl Variable {
             Some(right) => format!("write {{{right}}}"),
             None => {
                 let all: Vec<String> = VARIABLES.iter().map(|(known, _)| format!("{{{known}}}")).collect();
-                format!("a path may use {}", all.join(", "))
+                format!("{} may use {}", words.one, all.join(", "))
             }
         };
-        Err(ValueError::new(format!("`{{{shown}}}` is not a name that a path may use"), hint))
+        Err(ValueError::new(format!("`{{{shown}}}` is not a name that {} may use", words.one), hint))
     }
 
     /// Length of its longest value, bytes.
@@ -125,7 +149,15 @@ impl Template {
     ///
     /// Errors: what is wrong and what to write instead.
     pub fn parse(text: &str) -> Result<Template, ValueError> {
-        look_for_other_languages(text)?;
+        Template::parse_as(text, &PATH)
+    }
+
+    /// Reads a template of something else than a path.
+    ///
+    /// # Errors
+    /// What is wrong and what to write instead, in these words.
+    pub fn parse_as(text: &str, words: &Words) -> Result<Template, ValueError> {
+        look_for_other_languages(text, words)?;
         let first = text.find('{').unwrap_or(text.len());
         let below = text[..first].rfind('/').map_or(0, |slash| slash + 1);
         let root = match &text[..below] {
@@ -133,8 +165,8 @@ impl Template {
             "/" => "/",
             root => root.trim_end_matches('/'),
         };
-        let pieces = pieces_of(&text[below..])?;
-        check_components(&pieces)?;
+        let pieces = pieces_of(&text[below..], words)?;
+        check_components(&pieces, words)?;
         let root = if root.is_empty() { "/" } else { root };
         Ok(Template { text: text.into(), root: root.into(), pieces })
     }
@@ -163,21 +195,18 @@ impl Template {
 }
 
 /// Finds what other template languages look like, before anything is said about braces.
-fn look_for_other_languages(text: &str) -> Result<(), ValueError> {
+fn look_for_other_languages(text: &str, words: &Words) -> Result<(), ValueError> {
     if text.is_empty() || text.ends_with('/') {
-        return Err(ValueError::new(
-            "the path names no file",
-            "write a path that ends with a file's name, as in \"out/{account}/{date}.ndjson\"",
-        ));
+        return Err(ValueError::new(words.empty.0, words.empty.1));
     }
     if text.len() > LONGEST_TEMPLATE {
         return Err(ValueError::new(
-            "the path is too long",
+            format!("{} cannot be so long", words.one),
             format!("at most {LONGEST_TEMPLATE} bytes, with the names in braces as written"),
         ));
     }
     if text.chars().any(char::is_control) {
-        return Err(ValueError::new("the path holds a control character", "remove it"));
+        return Err(ValueError::new(format!("{} cannot hold a control character", words.one), "remove it"));
     }
     if text.contains("{{") || text.contains("}}") {
         return Err(ValueError::new(
@@ -204,7 +233,7 @@ fn look_for_other_languages(text: &str) -> Result<(), ValueError> {
     Ok(())
 }
 
-fn pieces_of(mut rest: &str) -> Result<Vec<Piece>, ValueError> {
+fn pieces_of(mut rest: &str, words: &Words) -> Result<Vec<Piece>, ValueError> {
     let mut pieces = Vec::new();
     while !rest.is_empty() {
         let open = rest.find(['{', '}']).unwrap_or(rest.len());
@@ -219,7 +248,7 @@ fn pieces_of(mut rest: &str) -> Result<Vec<Piece>, ValueError> {
             let Some(close) = rest.find('}') else {
                 return Err(ValueError::new("a brace is opened and not closed", "write {account}"));
             };
-            pieces.push(Piece::Value(Variable::named(&rest[1..close])?));
+            pieces.push(Piece::Value(Variable::named(&rest[1..close], words)?));
             rest = &rest[close + 1..];
         }
     }
@@ -227,7 +256,7 @@ fn pieces_of(mut rest: &str) -> Result<Vec<Piece>, ValueError> {
 }
 
 /// Each component below the root must be a name, and short enough with every value at its longest.
-fn check_components(pieces: &[Piece]) -> Result<(), ValueError> {
+fn check_components(pieces: &[Piece], words: &Words) -> Result<(), ValueError> {
     let mut longest = String::new();
     for piece in pieces {
         match piece {
@@ -244,10 +273,11 @@ fn check_components(pieces: &[Piece]) -> Result<(), ValueError> {
         }
         if component.len() > LONGEST_COMPONENT {
             return Err(ValueError::new(
-                "a part of the path can become too long for a file's name",
+                words.too_long,
                 format!(
-                    "{} bytes with every value at its longest; at most {LONGEST_COMPONENT}: use more folders",
-                    component.len()
+                    "{} bytes with every value at its longest; at most {LONGEST_COMPONENT}: {}",
+                    component.len(),
+                    words.shorter
                 ),
             ));
         }
