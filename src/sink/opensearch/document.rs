@@ -2,8 +2,8 @@
 //!
 //! A record that needs nothing, nearly every one, is written as its shape writes it, byte for byte. Whether it needs something
 //! is learned by edge: what the value behind it may be and how long, and which members it opens. A record is then checked by
-//! one look at each leaf, while nothing is parsed. What is met for the first time, far elements of arrays and whatever does not
-//! fit go the slow and obvious road, which reads what the shape has written ([`rewrite`]).
+//! one look at each leaf, while nothing is parsed. What is met for the first time and whatever does not fit go the slow and
+//! obvious road, which reads what the shape has written ([`rewrite`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use super::mapping::{DEEPEST_ARRAY, LONGEST_NAME, LONGEST_NUMBER, Mapping, Place
 use crate::encode::Shape;
 use crate::encode::flat::Flatten;
 use crate::encode::{FlatPut, flat_put};
-use crate::record::path::unescape;
+use crate::record::path::{FAR, unescape};
 use crate::record::{EdgeId, PathId, Record, Segment};
 
 mod rewrite;
@@ -113,8 +113,12 @@ struct Need {
     opens: u8,
     /// Whether it was looked at.
     known: bool,
+    /// Whether the first of them is an element of an array whose far elements share one path.
+    enters: bool,
     /// The path of the last of them.
     path: u32,
+    /// The path of the innermost such element around it; the root: there is none.
+    far: u32,
     /// Bytes of the leaf, at most.
     limit: u32,
 }
@@ -124,9 +128,13 @@ struct Need {
 pub(crate) struct Needs {
     generation: u64,
     known: Vec<Need>,
-    /// By path: the number of the last record that opened it.
+    /// By path: the number of the record that opened it last, or of the far element that it was opened in; of such an element
+    /// its own.
     stamps: Vec<u32>,
+    /// The number of this record.
     record: u32,
+    /// The last number that was given away.
+    number: u32,
     /// Whether additions fit, by what they are made of.
     added: HashMap<Box<[u64]>, bool>,
     /// That of the last record.
@@ -137,11 +145,13 @@ pub(crate) struct Needs {
 impl Needs {
     /// Whether the record's document is what its shape writes, and certainly so.
     pub(crate) fn fits(&mut self, document: &Document, record: &Record<'_>) -> bool {
-        if self.generation != record.index.generation() || self.record == u32::MAX {
+        // A record has fewer elements than half of all numbers.
+        if self.generation != record.index.generation() || self.number > u32::MAX / 2 {
             let (added, last) = (std::mem::take(&mut self.added), std::mem::take(&mut self.last));
             *self = Needs { generation: record.index.generation(), added, last, ..Needs::default() };
         }
-        self.record += 1;
+        self.number += 1;
+        self.record = self.number;
         !record.index.truncated_index()
             && !record.index.has_wide_container()
             && self.leaves_fit(document, record)
@@ -160,10 +170,19 @@ impl Needs {
             if need.accepts & kind::of(text) == 0 || (text.len() > LONGEST_NUMBER && !short(need, text)) {
                 return false;
             }
+            let mut opened_in = self.record;
+            if need.far != PathId::ROOT.0 {
+                let Some(stamp) = self.stamps.get_mut(need.far as usize) else { return false };
+                if need.enters {
+                    self.number += 1;
+                    *stamp = self.number;
+                }
+                opened_in = *stamp;
+            }
             let mut path = need.path;
-            for _ in 0..need.opens {
+            for _ in 0..need.opens - u8::from(need.enters) {
                 match self.stamps.get_mut(path as usize) {
-                    Some(stamp) if *stamp != self.record => *stamp = self.record,
+                    Some(stamp) if *stamp != opened_in => *stamp = opened_in,
                     _ => return false,
                 }
                 if need.opens > 1 {
@@ -231,15 +250,20 @@ impl Needs {
     #[inline(never)]
     fn look(&mut self, document: &Document, record: &Record<'_>, position: usize, id: EdgeId) -> Need {
         let nothing = Need { known: true, ..Need::default() };
+        // Far elements are alike in this.
+        let id = record.index.like(id).unwrap_or(id);
         if id.is_temporary() {
             return nothing;
         }
+        if let Some(&need) = self.known.get(id.0 as usize).filter(|need| need.known) {
+            return need;
+        }
         let need = learn(document, record, position, id).unwrap_or(nothing);
-        let (at, path) = (id.0 as usize, need.path as usize);
+        let (at, path) = (id.0 as usize, need.path.max(need.far) as usize);
         if at >= self.known.len() {
             self.known.resize(at + 1, Need::default());
         }
-        if need.opens > 0 && path >= self.stamps.len() {
+        if path >= self.stamps.len() {
             self.stamps.resize(path + 1, 0);
         }
         if let Some(known) = self.known.get_mut(at) {
@@ -258,7 +282,7 @@ fn short(need: Need, text: &[u8]) -> bool {
 /// What an edge needs; `None`: a record with it has to be looked at.
 fn learn(document: &Document, record: &Record<'_>, position: usize, id: EdgeId) -> Option<Need> {
     let (paths, edge) = (record.index.paths(), record.index.edge(id));
-    if edge.escaped_key || edge.text.len() > LONGEST_NAME || paths.is_far(edge.path) {
+    if edge.escaped_key || edge.text.len() > LONGEST_NAME {
         return None;
     }
     let steps: Vec<Segment<'_>> = paths.segments(edge.path).collect();
@@ -269,6 +293,10 @@ fn learn(document: &Document, record: &Record<'_>, position: usize, id: EdgeId) 
         Shape::Nested(_) => (0, mapping.root(), false, kind::OBJECT | kind::ARRAY),
         Shape::Document(_) => return None,
     };
+    let named = steps.get(..taken).unwrap_or_default();
+    if named.contains(&Segment::Index(FAR)) {
+        return None; // its name is another in each record
+    }
     let mut need = Need { known: true, limit: u32::MAX, ..Need::default() };
     if json {
         // A text, whatever the leaf is.
@@ -276,7 +304,7 @@ fn learn(document: &Document, record: &Record<'_>, position: usize, id: EdgeId) 
         return Some(need);
     }
     let (mut arrays, mut length) = (0u8, 0);
-    for step in steps.get(..taken).unwrap_or_default() {
+    for step in named {
         length += if let Segment::Key(name) = step { name.len() + 1 } else { 0 };
     }
     for step in steps.get(taken..).unwrap_or_default() {
@@ -318,6 +346,13 @@ fn learn(document: &Document, record: &Record<'_>, position: usize, id: EdgeId) 
     };
     need.opens = u8::try_from(opened.min(steps.len().saturating_sub(taken))).ok()?;
     need.path = edge.path.0;
+    let mut far = edge.path;
+    while far != PathId::ROOT && !paths.is_far_element(far) {
+        far = paths.parent(far);
+    }
+    need.far = far.0;
+    // An element of 32 or more is only ever entered from the one before it: nothing is opened above it.
+    need.enters = far != PathId::ROOT && paths.depth(edge.path) - paths.depth(far) < usize::from(need.opens);
     Some(need)
 }
 
