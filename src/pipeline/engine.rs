@@ -1,5 +1,7 @@
 //! The engine: builds everything a configuration names, runs it, and stops it in order.
 
+mod tick;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,10 +24,9 @@ use super::replay::{Lane, Replays};
 use super::room::Room;
 use super::runner::{self, Line};
 use super::watched::{Phase, Pulse, Watched};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{Problems, Resolved};
-use crate::encode::compress::Compressor;
-use crate::encode::packer::{Due, Packer, Sent};
+use crate::encode::packer::{Packer, Sent};
 use crate::pattern::family::{self};
 use crate::record::Slots;
 use crate::record::scan::ScanLimits;
@@ -34,14 +35,9 @@ use crate::source::piped::Pipe;
 use crate::source::shared::Branch;
 use crate::source::{AnySource, Source as _};
 use crate::state::Store;
-use crate::transform::Transform as _;
 
-/// How often transforms are told the time, and chunks are looked at for their age.
-const TICK: Duration = Duration::from_secs(1);
 /// How long a source may take at the end to give back what it holds.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How often old rejects are tidied away.
-const TIDY: Duration = Duration::from_secs(3600);
 
 /// How the engine is run.
 #[derive(Clone, Debug)]
@@ -352,7 +348,7 @@ impl Engine {
             runners.spawn(runner::run(sink, line, sent));
         }
         let (pool, pulse) = (self.pool.clone(), self.pulse.clone());
-        let ticker = tokio::spawn(tick(self.pipelines.clone(), pool, self.clock.clone(), pulse));
+        let ticker = tokio::spawn(tick::tick(self.pipelines.clone(), pool, self.clock.clone(), pulse));
         let ended = watch::Sender::new(false);
         let mut lending = JoinSet::new();
         let mut settling = JoinSet::new();
@@ -458,50 +454,6 @@ impl Engine {
         let closed = tokio::task::spawn_blocking(move || self.store.close());
         let _ = tokio::time::timeout(LAST_WORDS, closed).await;
         report
-    }
-}
-
-/// Tells transforms the time, sends chunks that are old enough, tidies rejects.
-async fn tick(pipelines: Vec<Arc<Pipeline>>, pool: Arc<Pool>, clock: Clock, pulse: Arc<Pulse>) {
-    let mut tidied = clock.now();
-    let mut told = clock.now();
-    loop {
-        tokio::time::sleep(TICK).await;
-        pulse.beat();
-        let now = clock.now();
-        let due = move |pipeline: &Pipeline, sink: usize| {
-            let packer = &pipeline.sinks[sink].packer;
-            let age = i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX);
-            let before = Timestamp(now.0.saturating_sub(age));
-            packer.oldest().filter(|oldest| *oldest <= before).map(|_| Due::OpenedBefore(before))
-        };
-        let is_due =
-            |pipeline: &Arc<Pipeline>| (0..pipeline.sinks.len()).any(|sink| due(pipeline, sink).is_some());
-        if pipelines.iter().any(is_due) {
-            // Compression is CPU work; it may not run on the reactor.
-            let pool = pool.clone();
-            let send = move || pool.send_due(&mut Compressor::default(), due);
-            let _ = tokio::task::spawn_blocking(send).await;
-        }
-        if pool.is_idle() {
-            pool.clear_spare();
-        }
-        if now.since(told) >= Duration::from_secs(1) {
-            told = now;
-            for step in pipelines.iter().flat_map(|pipeline| &pipeline.steps) {
-                step.transform.tick(now);
-            }
-        }
-        if now.since(tidied) >= TIDY {
-            tidied = now;
-            if let Some(pipeline) = pipelines.first() {
-                let rejects = pipeline.rejects.clone();
-                let removed = tokio::task::spawn_blocking(move || rejects.tidy(now)).await.unwrap_or(0);
-                if removed > 0 {
-                    tracing::warn!(removed, "rejects older than `rejects.max_age` were deleted");
-                }
-            }
-        }
     }
 }
 

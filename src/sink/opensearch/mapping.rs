@@ -12,6 +12,8 @@
 //! - Nowhere: two members of one name, names over 50,000 characters, halves of surrogate pairs in names, numbers of more than
 //!   1,000 digits; more than 20 arrays directly in each other in a member of a named object.
 
+mod fields;
+
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -20,6 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::encode::Shape;
 use crate::encode::flat::{Arrays, Flatten};
+use fields::{ALSO, FIELDS};
 
 /// Bytes of a path with its value within a flattened field, at most; the server takes 32,766.
 pub(super) const LONGEST: usize = 32_000;
@@ -122,154 +125,6 @@ pub(super) mod kind {
         }
     }
 }
-
-/// Every field that is documented, with `[]` behind arrays: CloudTrail User Guide, "record contents", "userIdentity
-/// element", "Insights", "aggregated events"; and what Trailship adds, below `+`.
-const FIELDS: &[(&[&str], Type)] = &[
-    (
-        &[
-            "eventVersion",
-            "eventSource",
-            "eventName",
-            "awsRegion",
-            "errorCode",
-            "requestID",
-            "eventID",
-            "eventType",
-            "apiVersion",
-            "recipientAccountId",
-            "sharedEventID",
-            "vpcEndpointId",
-            "vpcEndpointAccountId",
-            "eventCategory",
-            "sessionCredentialFromConsole",
-            "resources[].ARN",
-            "resources[].ARNPrefix",
-            "resources[].accountId",
-            "resources[].type",
-            "addendum.reason",
-            "addendum.updatedFields",
-            "addendum.originalRequestID",
-            "addendum.originalEventID",
-            "tlsDetails.tlsVersion",
-            "tlsDetails.cipherSuite",
-            "tlsDetails.clientProvidedHostHeader",
-            "userIdentity.type",
-            "userIdentity.userName",
-            "userIdentity.principalId",
-            "userIdentity.arn",
-            "userIdentity.accountId",
-            "userIdentity.accessKeyId",
-            "userIdentity.invokedBy",
-            "userIdentity.credentialId",
-            "userIdentity.identityProvider",
-            "userIdentity.invokedByDelegate.accountId",
-            "userIdentity.onBehalfOf.userId",
-            "userIdentity.onBehalfOf.identityStoreArn",
-            "userIdentity.inScopeOf.sourceArn",
-            "userIdentity.inScopeOf.sourceAccount",
-            "userIdentity.inScopeOf.issuerType",
-            "userIdentity.inScopeOf.credentialsIssuedTo",
-            "userIdentity.sessionContext.sessionIssuer.type",
-            "userIdentity.sessionContext.sessionIssuer.principalId",
-            "userIdentity.sessionContext.sessionIssuer.arn",
-            "userIdentity.sessionContext.sessionIssuer.accountId",
-            "userIdentity.sessionContext.sessionIssuer.userName",
-            "userIdentity.sessionContext.webIdFederationData.federatedProvider",
-            "userIdentity.sessionContext.attributes.mfaAuthenticated",
-            "userIdentity.sessionContext.sourceIdentity",
-            "userIdentity.sessionContext.ec2RoleDelivery",
-            "userIdentity.sessionContext.assumedRoot",
-            "insightDetails.state",
-            "insightDetails.eventSource",
-            "insightDetails.eventName",
-            "insightDetails.insightType",
-            "insightDetails.errorCode",
-            "insightDetails.insightContext.attributions[].attribute",
-            "insightDetails.insightContext.attributions[].insight[].value",
-            "insightDetails.insightContext.attributions[].baseline[].value",
-            "accountId",
-            "eventId",
-            "timeWindow.windowSize",
-            "summary.primaryDimension.dimension",
-            "summary.primaryDimension.aggregationType",
-            "summary.primaryDimension.statistics[].name",
-            "summary.details[].dimension",
-            "summary.details[].aggregationType",
-            "summary.details[].statistics[].name",
-            "+.account.id",
-            "+.account.name",
-            "+.account.environment",
-            "+.account.ou_path",
-            "+.caller.id",
-            "+.caller.name",
-            "+.caller.environment",
-            "+.caller.ou_path",
-            "+.sample.rules",
-            "+.signals",
-            "+.origin.object",
-            "+.redacted",
-        ],
-        Type::Keyword,
-    ),
-    (
-        &[
-            "eventTime",
-            "userIdentity.sessionContext.attributes.creationDate",
-            "timeWindow.windowStart",
-            "timeWindow.windowEnd",
-        ],
-        Type::Date,
-    ),
-    (
-        &[
-            "managementEvent",
-            "readOnly",
-            "+.account.unknown",
-            "+.caller.unknown",
-            "+.origin.other_account",
-            "+.origin.later_gzip_member",
-        ],
-        Type::Boolean,
-    ),
-    (
-        &[
-            "insightDetails.insightContext.statistics.baseline.average",
-            "insightDetails.insightContext.statistics.insight.average",
-            "insightDetails.insightContext.statistics.insightDuration",
-            "insightDetails.insightContext.statistics.baselineDuration",
-            "insightDetails.insightContext.attributions[].insight[].average",
-            "insightDetails.insightContext.attributions[].baseline[].average",
-            "summary.primaryDimension.statistics[].value",
-            "summary.details[].statistics[].value",
-        ],
-        Type::Double,
-    ),
-    (&["+.origin.record", "+.sample.rate"], Type::Long),
-    (
-        &[
-            "requestParameters",
-            "responseElements",
-            "additionalEventData",
-            "serviceEventDetails",
-            "edgeDeviceDetails",
-            "annotation",
-            "eventContext.requestContext",
-            "eventContext.tagContext",
-            "userIdentity.sessionContext.webIdFederationData.attributes",
-            "+.account.tags",
-            "+.caller.tags",
-        ],
-        Type::Flattened,
-    ),
-];
-
-/// Keywords that are useful in another way, too.
-const ALSO: &[(&str, &str, Type)] = &[
-    ("sourceIPAddress", "ip", Type::Ip),
-    ("userAgent", "text", Type::Text),
-    ("errorMessage", "text", Type::Text),
-];
 
 /// The fields of an index, as the shape of its documents has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
