@@ -5,6 +5,7 @@ pub mod file;
 pub mod http;
 pub mod splunk_hec;
 pub mod opensearch;
+pub mod refusals;
 pub mod stdout;
 pub mod template;
 
@@ -22,6 +23,7 @@ use crate::encode::frame::Frame;
 use crate::encode::packer::{Packing, Spare};
 use crate::pipeline::budget::Permit;
 use crate::sink::opensearch::mapping::Flavour;
+use crate::sink::refusals::Refusals;
 use crate::sink::template::Partitions;
 
 /// A part of one window's records in one payload.
@@ -109,14 +111,13 @@ impl Payload {
     /// A record that is left will never be taken.
     fn refuse(&mut self, at: u32, reason: String) {
         let position = self.position(at);
-        self.progress.refused.push((position, reason));
+        self.progress.refused.refuse(position, &reason);
     }
 
     /// The answer when nothing is left.
     fn ended(&mut self) -> Result<(), SinkError> {
-        let mut refused = std::mem::take(&mut self.progress.refused);
-        refused.sort_by_key(|(position, _)| *position);
-        if refused.is_empty() { Ok(()) } else { Err(SinkError::Partial { refused }) }
+        let refused = std::mem::take(&mut self.progress.refused);
+        if refused.is_empty() { Ok(()) } else { Err(SinkError::Partial { refused: *refused }) }
     }
 
     /// Gives the memory back before the answer is known: the bytes are where they need to be, but not yet safe.
@@ -155,8 +156,8 @@ pub enum SinkError {
     /// Some records were refused, by position in the payload; the others are taken.
     #[error("{} records refused", refused.len())]
     Partial {
-        /// Position and reason.
-        refused: Vec<(u32, String)>,
+        /// Which, and why.
+        refused: Refusals,
     },
     /// The bytes were taken and then lost (a failed fdatasync after the memory was given back): every share fails,
     /// and its delivery is lent again.

@@ -21,7 +21,7 @@ use super::budget::Permit;
 use super::hands::Hands;
 use super::line::Pipeline;
 use super::origin;
-use super::outcomes::Outcome;
+use super::outcomes::Known;
 use super::refused::Refused;
 use super::through::{Way, through};
 use crate::ack::{Ack, Note, Reached, Verdict};
@@ -77,7 +77,8 @@ pub struct Job {
     books: Books,
     /// Next ordinals of partitions of this window whose chunk is not at hand.
     ordinals: Vec<(usize, Arc<str>, u32)>,
-    remembered: Vec<Outcome>,
+    /// What sinks have answered about the window the last time.
+    known: Known,
     refused: Refused,
     failed: bool,
     rejected: bool,
@@ -103,7 +104,6 @@ enum Halt {
 impl Job {
     /// A job for a delivery.
     pub fn new(pipeline: Arc<Pipeline>, delivery: Delivery, ack: Ack) -> Job {
-        let remembered = pipeline.outcomes.recall(ack.key());
         let sinks = pipeline.sinks.len();
         let account = delivery.origin.account.as_ref().and_then(|account| Account::parse(account.as_bytes()));
         let facts = ObjectFacts { account };
@@ -132,7 +132,7 @@ impl Job {
             counted: from.offset,
             books: Books::with_sinks(sinks),
             ordinals: Vec::new(),
-            remembered,
+            known: Known::default(),
             refused: Refused::default(),
             failed: false,
             rejected: false,

@@ -111,7 +111,7 @@ impl Refused {
         };
         let before = group.bytes.len();
         write(&mut group.bytes);
-        self.bytes += group.bytes.len() - before + size_of::<Item>();
+        self.bytes += group.bytes.len() - before + size_of::<Item>() + item.reason.len();
         group.items.push(item);
     }
 

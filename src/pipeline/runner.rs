@@ -12,11 +12,12 @@ use tokio::sync::{Notify, watch};
 use super::books::{Books, SinkBooks};
 use super::budget::{AccountId, Budget};
 use super::meter::Meter;
-use super::outcomes::{Answer, Outcome, Outcomes, partition_hash};
+use super::outcomes::{Lot, Outcomes, partition_hash};
 use crate::ack::Verdict;
 use crate::clock::Clock;
 use crate::encode::packer::Sent;
 use crate::failpoint;
+use crate::sink::refusals::Refusals;
 use crate::sink::{Payload, Sink, SinkError};
 
 /// First pause before a payload is tried again; doubles up to [`LONGEST_PAUSE`].
@@ -107,7 +108,7 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload, pausing: &P
             Ok(()) => {
                 retrying.over();
                 line.meter.took(payload.raw_bytes, sent_bytes);
-                return answer(line, payload, |page, records| page.delivered += records, &Answer::Delivered);
+                return answer(line, payload, &Refusals::default());
             }
             Err(error) => error,
         };
@@ -128,11 +129,10 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload, pausing: &P
                 pausing.wait(after).await;
             }
             SinkError::Reject { message } => {
-                tracing::warn!(sink = &*line.name, error = %message, records = payload.records, "the sink refuses records for good");
-                let refused = Answer::Refused(message.into());
-                return answer(line, payload, |page, records| page.failed += records, &refused);
+                let refused = Refusals::all(payload.records, &message);
+                return answer(line, payload, &refused);
             }
-            SinkError::Partial { refused } => return answer_partly(line, payload, &refused),
+            SinkError::Partial { refused } => return answer(line, payload, &refused),
             SinkError::Lost { message } => {
                 tracing::error!(sink = &*line.name, error = %message, "records were lost on the way and are lent again");
                 return fail(line, payload);
@@ -250,55 +250,32 @@ fn enter(line: &Line, share: &crate::sink::Share, page: impl FnOnce(&mut SinkBoo
     share.ack.enter(&books);
 }
 
-/// Every share gets the same answer. Refused records fail their delivery, which is lent again; what was refused is
-/// then found in the outcomes and goes to rejects with its original bytes.
-fn answer(line: &Line, mut payload: Payload, count: impl Fn(&mut SinkBooks, u64), said: &Answer) {
+/// Every share is told. Refused records fail their delivery, which is lent again; what was refused is then found in the
+/// outcomes and goes to rejects with its original bytes.
+fn answer(line: &Line, mut payload: Payload, refused: &Refusals) {
     payload.release();
-    let partition = partition_hash(&payload.partition);
-    for share in payload.shares {
-        note(line, &share, partition, share.ordinal, share.records, said.clone());
-        enter(line, &share, |page| count(page, u64::from(share.records)));
-        share.ack.settle(if *said == Answer::Delivered { Verdict::Delivered } else { Verdict::Failed });
-        failpoint::here!("runner.answered");
+    if !refused.is_empty() {
+        tracing::warn!(
+            sink = &*line.name,
+            records = refused.len(),
+            of = payload.records,
+            reason = refused.first(),
+            "the sink refuses records for good"
+        );
     }
-}
-
-fn answer_partly(line: &Line, mut payload: Payload, refused: &[(u32, String)]) {
-    payload.release();
-    tracing::warn!(
-        sink = &*line.name,
-        records = refused.len(),
-        reason = refused.first().map(|(_, reason)| reason.as_str()),
-        "the sink refuses some records for good"
-    );
     let partition = partition_hash(&payload.partition);
     for share in payload.shares {
-        let mine = share.first..share.first + share.records;
-        let (mut next, mut failed) = (share.first, 0);
-        for (position, reason) in refused.iter().filter(|(position, _)| mine.contains(position)) {
-            let ordinal = |position: u32| share.ordinal + (position - share.first);
-            if *position > next {
-                note(line, &share, partition, ordinal(next), position - next, Answer::Delivered);
-            }
-            note(line, &share, partition, ordinal(*position), 1, Answer::Refused(reason.as_str().into()));
-            next = position + 1;
-            failed += 1;
-        }
-        if mine.end > next {
-            note(
-                line,
-                &share,
-                partition,
-                share.ordinal + (next - share.first),
-                mine.end - next,
-                Answer::Delivered,
-            );
-        }
+        let lot = Lot { window: share.window, sink: line.number, partition };
+        let mine = || refused.within(share.first..share.first + share.records);
+        let failed = mine().count() as u64;
+        let mine = mine().map(|(position, reason)| (share.ordinal + (position - share.first), reason));
+        line.outcomes.note(share.ack.key(), lot, share.ordinal..share.ordinal + share.records, mine);
         enter(line, &share, |page| {
-            page.delivered += u64::from(share.records - failed);
-            page.failed += u64::from(failed);
+            page.delivered += u64::from(share.records) - failed;
+            page.failed += failed;
         });
         share.ack.settle(if failed == 0 { Verdict::Delivered } else { Verdict::Failed });
+        failpoint::here!("runner.answered");
     }
 }
 
@@ -307,12 +284,6 @@ fn fail(line: &Line, payload: Payload) {
         enter(line, &share, |page| page.failed += u64::from(share.records));
         share.ack.settle(Verdict::Failed);
     }
-}
-
-fn note(line: &Line, share: &crate::sink::Share, partition: u64, ordinal: u32, records: u32, answer: Answer) {
-    let sink = u16::try_from(line.number).unwrap_or(u16::MAX);
-    line.outcomes
-        .note(share.ack.key(), Outcome { sink, window: share.window, partition, ordinal, records, answer });
 }
 
 async fn finish<S: Sink>(sink: &S, line: &Line) -> Result<(), String> {
@@ -339,7 +310,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::pipeline::budget::{Kind, Reserve};
     use crate::pipeline::meter::Metered;
-    use crate::pipeline::outcomes::{DeliveryKey, answer};
+    use crate::pipeline::outcomes::{Answer, DeliveryKey};
     use crate::sink::Share;
     use crate::testing::contract::Told;
 
@@ -351,6 +322,9 @@ mod tests {
             self.0.lock().unwrap().pop_front().map_or(Ok(()), Err)
         }
     }
+
+    /// What is known of a record: taken, refused and why, or nothing.
+    type Known = Option<Result<(), String>>;
 
     /// Takes a payload and never says how it went.
     struct Silent;
@@ -381,14 +355,11 @@ mod tests {
 
     /// Sends one payload of two deliveries (3 and 2 records) and tells how they ended, and what is remembered of the
     /// first delivery's records.
-    async fn sent(answers: Vec<SinkError>) -> (Vec<(u64, Verdict)>, Vec<Option<Answer>>) {
+    async fn sent(answers: Vec<SinkError>) -> (Vec<(u64, Verdict)>, Vec<Known>) {
         sent_metered(answers, &Arc::default()).await
     }
 
-    async fn sent_metered(
-        answers: Vec<SinkError>,
-        meter: &Arc<Meter>,
-    ) -> (Vec<(u64, Verdict)>, Vec<Option<Answer>>) {
+    async fn sent_metered(answers: Vec<SinkError>, meter: &Arc<Meter>) -> (Vec<(u64, Verdict)>, Vec<Known>) {
         let line = line(meter);
         let outcomes = line.outcomes.clone();
         let told = Arc::new(Told::default());
@@ -414,9 +385,13 @@ mod tests {
         drop(to);
         run(Arc::new(Answers(Mutex::new(answers.into()))), line, from).await;
         let ends = told.take().into_iter().map(|settled| (settled.id.0, settled.verdict)).collect();
-        let known = outcomes.recall(key(0));
-        let said =
-            (0..3).map(|ordinal| answer(&known, 0, 0, partition_hash("p"), ordinal).cloned()).collect();
+        let known = outcomes.recall(key(0), 0);
+        let lot = Lot { window: 0, sink: 0, partition: partition_hash("p") };
+        let said = |ordinal| match known.answer(lot, ordinal)? {
+            Answer::Delivered => Some(Ok(())),
+            Answer::Refused(reason) => Some(Err(reason.to_owned())),
+        };
+        let said = (0..3).map(said).collect();
         (ends, said)
     }
 
@@ -425,7 +400,7 @@ mod tests {
         let meter = Arc::default();
         let (ends, said) = sent_metered(vec![retry(), retry(), retry()], &meter).await;
         assert_eq!(ends, [(0, Verdict::Delivered), (1, Verdict::Delivered)]);
-        assert_eq!(said, vec![Some(Answer::Delivered); 3]);
+        assert_eq!(said, vec![Some(Ok(())); 3]);
         let counted = Metered { payloads: 1, raw_bytes: 15, sent_bytes: 15, retries: 3, retrying: 0 };
         assert_eq!((meter.read(), meter.trouble.told()), (counted, None));
     }
@@ -477,18 +452,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn single_refused_records_fail_their_delivery_only_and_are_remembered() {
-        let refused = vec![(1, "too old".to_owned())];
+        let mut refused = Refusals::default();
+        refused.refuse(1, "too old");
         let (ends, said) = sent(vec![SinkError::Partial { refused }]).await;
         assert_eq!(ends, [(0, Verdict::Failed), (1, Verdict::Delivered)]);
-        let refused = Some(Answer::Refused("too old".into()));
-        assert_eq!(said, [Some(Answer::Delivered), refused, Some(Answer::Delivered)]);
+        assert_eq!(said, [Some(Ok(())), Some(Err("too old".to_owned())), Some(Ok(()))]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_payload_fails_and_a_lost_one_is_forgotten() {
         let (ends, said) = sent(vec![SinkError::Reject { message: "no".into() }]).await;
         assert_eq!(ends, [(0, Verdict::Failed), (1, Verdict::Failed)]);
-        assert_eq!(said, vec![Some(Answer::Refused("no".into())); 3]);
+        assert_eq!(said, vec![Some(Err("no".to_owned())); 3]);
         let (ends, said) = sent(vec![SinkError::Lost { message: "gone".into() }]).await;
         assert_eq!(ends, [(0, Verdict::Failed), (1, Verdict::Failed)]);
         assert_eq!(said, [None, None, None]);

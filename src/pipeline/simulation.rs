@@ -11,6 +11,7 @@ mod actors;
 mod copies;
 mod isolation;
 mod objects;
+mod refused;
 mod world;
 
 use std::ops::Range;

@@ -8,7 +8,7 @@ use crate::encode::packer::Chunk;
 use crate::encode::{self, Encoder};
 use crate::pipeline::hands::{Hands, Place};
 use crate::pipeline::line::{Pipeline, SinkLine};
-use crate::pipeline::outcomes::{Answer, answer, partition_hash};
+use crate::pipeline::outcomes::{Answer, Lot, partition_hash};
 use crate::record::Record;
 use crate::sink::template::PartitionCache;
 /// What encoding needs of a worker's hands while the record still borrows the rest.
@@ -53,8 +53,9 @@ impl Job {
             let at = self.place(hands.places, sink, partition);
             let place = &mut hands.places[at];
             let ordinal = place.ordinal;
-            if !self.remembered.is_empty() {
-                match answer(&self.remembered, sink, self.window, partition_hash(partition), ordinal) {
+            if !self.known.is_empty() {
+                let lot = Lot { window: self.window, sink, partition: partition_hash(partition) };
+                match self.known.answer(lot, ordinal) {
                     Some(Answer::Delivered) => {
                         self.end_share(line, place);
                         place.ordinal += 1;

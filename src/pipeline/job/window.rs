@@ -5,6 +5,7 @@ use crate::ack::{Note, Reached};
 use crate::decode::Boundary;
 use crate::pipeline::books::Books;
 use crate::pipeline::hands::Hands;
+use crate::pipeline::outcomes::Known;
 
 impl Job {
     /// Fills the next window; its memory first.
@@ -29,6 +30,9 @@ impl Job {
         if self.growing && self.decode.summary().incomplete {
             return Err(Halt::Fail(Note::Incomplete));
         }
+        if let Some(ack) = &self.ack {
+            self.known = self.pipeline.outcomes.recall(ack.key(), self.window);
+        }
         self.in_window = true;
         self.now = self.pipeline.clock.now();
         if self.pipeline.budget.gives_way(None) {
@@ -43,6 +47,7 @@ impl Job {
         self.put_down(hands);
         self.store_refused(true);
         self.ordinals.clear();
+        self.known = Known::default();
         self.in_window = false;
         // Of a stream without an end nobody remembers windows by their number.
         self.window = self.window.wrapping_add(1);

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::objects::{Object, id};
 use crate::ack::{DeliveryId, Settled, Verdict};
+use crate::sink::refusals::Refusals;
 use crate::sink::{Payload, Sink, SinkError};
 use crate::source::{Body, Delivery, Origin, Source, SourceError};
 use crate::testing::contract::Chance;
@@ -135,6 +136,8 @@ pub(super) struct Manners {
     pub(super) loses: u64,
     /// Of a hundred, so many are refused, in whole or in part.
     pub(super) refuses: u64,
+    /// It refuses every record, and each in words of its own.
+    pub(super) wordy: bool,
     /// Whether it gives the memory back before it answers.
     pub(super) early: bool,
     /// After so many payloads it is dead.
@@ -167,6 +170,7 @@ enum Whim {
     Retry,
     Lose,
     Refuse { all: bool },
+    RefuseEach,
 }
 
 impl Taker {
@@ -187,6 +191,7 @@ impl Taker {
         let throw = chance.below(100) + if got.payloads > 400 { 100 } else { 0 };
         let Manners { retries, loses, refuses, .. } = self.manners;
         let whim = match throw {
+            _ if self.manners.wordy => Whim::RefuseEach,
             throw if throw < retries => Whim::Retry,
             throw if throw < retries + loses => Whim::Lose,
             throw if throw < retries + loses + refuses => Whim::Refuse { all: chance.below(4) == 0 },
@@ -248,11 +253,19 @@ impl Sink for Taker {
                 ids.into_iter().for_each(|id| *got.refused.entry(id).or_default() += 1);
                 Err(SinkError::Reject { message: "no".into() })
             }
+            Whim::RefuseEach => {
+                let mut refused = Refusals::default();
+                for (position, id) in (0..).zip(ids) {
+                    refused.refuse(position, &format!("{id} is odd"));
+                    *got.refused.entry(id).or_default() += 1;
+                }
+                Err(SinkError::Partial { refused })
+            }
             Whim::Refuse { all: false } => {
-                let mut refused = Vec::new();
+                let mut refused = Refusals::default();
                 for (position, id) in ids.into_iter().enumerate() {
                     if chance.below(3) == 0 {
-                        refused.push((u32::try_from(position).unwrap(), "too odd".to_owned()));
+                        refused.refuse(u32::try_from(position).unwrap(), "too odd");
                         *got.refused.entry(id).or_default() += 1;
                     } else {
                         *got.records.entry(id).or_default() += 1;

@@ -51,6 +51,17 @@ impl Objects {
 }
 
 impl Objects {
+    /// One object of so many records, as small as they can be.
+    pub(super) fn of_small_records(window: usize, count: usize) -> Objects {
+        let limits = Limits { window, record: 2 * window, ..Limits::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let mut maker =
+            Maker { folder: folder.path().to_path_buf(), limits, chance: Chance::new(6), all: Vec::new() };
+        let records: Vec<String> = (0..count).map(|number| format!(r#"{{"eventID":"{number}"}}"#)).collect();
+        maker.put("small", gz(log_file(&records)), false);
+        Objects { all: maker.all, limits, _folder: folder }
+    }
+
     /// Objects that hold copies of each other's records, in other orders and formats, some of them twice.
     pub(super) fn with_copies(window: usize) -> Objects {
         let limits = Limits { window, record: 2 * window, ..Limits::default() };

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::encode::compress::{Compression, Compressor};
 use crate::encode::frame::Frame;
 use crate::sink::Payload;
+use crate::sink::refusals::Refusals;
 
 /// Some records of a payload as one request sends them.
 #[derive(Clone, Debug)]
@@ -24,13 +25,13 @@ pub struct Part {
     pub partition: Arc<str>,
 }
 
-/// What is still to be done of a payload, and what was refused for good, by position.
+/// What is still to be done of a payload, and what was refused for good.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Positions that have not been answered for; `None`: none has.
     pub left: Option<Vec<u32>>,
     /// Refused for good, and why.
-    pub refused: Vec<(u32, String)>,
+    pub refused: Box<Refusals>,
     /// Times that the connection was closed instead of an answer.
     pub closed: u32,
 }
