@@ -60,6 +60,7 @@ pub struct Deliver<P> {
     figures: Arc<Figures>,
     compression: crate::encode::compress::Compression,
     frame: Frame,
+    copies: parts::Copies,
     /// Payloads that only wait for a confirmation.
     received: AtomicUsize,
     /// One more does.
@@ -107,6 +108,7 @@ impl<P: Protocol> Deliver<P> {
             figures: build.figures.clone(),
             compression: packing.compression,
             frame: packing.frame,
+            copies: parts::Copies::default(),
             received: AtomicUsize::new(0),
             freed: Notify::new(),
         })
@@ -230,7 +232,7 @@ impl<P: Protocol> Deliver<P> {
         let packing = (self.compression, self.frame.clone());
         let lost =
             |error: std::io::Error| SinkError::Lost { message: format!("taking a payload apart: {error}") };
-        parts::part(payload, body.clone(), packing, positions).await.map_err(lost)
+        parts::part(payload, body.clone(), packing, positions, &self.copies).await.map_err(lost)
     }
 
     /// Leaves in the payload only the records at these places of it.
@@ -238,7 +240,8 @@ impl<P: Protocol> Deliver<P> {
         let packing = (self.compression, self.frame.clone());
         let lost =
             |error: std::io::Error| SinkError::Lost { message: format!("taking a payload apart: {error}") };
-        let part = parts::part(payload, body.clone(), packing, left.to_vec()).await.map_err(lost)?;
+        let part =
+            parts::part(payload, body.clone(), packing, left.to_vec(), &self.copies).await.map_err(lost)?;
         payload.progress.left = Some(left.iter().map(|&at| payload.position(at)).collect());
         payload.lengths = left.iter().filter_map(|&at| payload.lengths.get(at as usize)).copied().collect();
         Ok(part.body.into())
