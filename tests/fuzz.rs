@@ -24,11 +24,14 @@ mod seeds;
 type Target = fn(&[u8]);
 
 /// Names of the targets and their functions.
-const TARGETS: [(&str, Target); 9] = [
+const TARGETS: [(&str, Target); 12] = [
+    ("bulk", trailship::sink::opensearch::bulk::fuzz::bulk),
     ("config", trailship::config::fuzz::config),
     ("decode", trailship::decode::fuzz::decode),
+    ("documents", trailship::sink::opensearch::document::fuzz::documents),
     ("firehose", trailship::source::firehose::fuzz::firehose),
     ("flatten", trailship::encode::fuzz::flatten),
+    ("hec", trailship::sink::splunk_hec::fuzz::hec),
     ("kinesis", trailship::source::kinesis::fuzz::kinesis),
     ("pattern", trailship::pattern::fuzz::pattern),
     ("record", trailship::record::fuzz::record),
@@ -175,4 +178,4 @@ macro_rules! tests {
     };
 }
 
-tests!(config, decode, firehose, flatten, kinesis, pattern, record, rejects, template);
+tests!(bulk, config, decode, documents, firehose, flatten, hec, kinesis, pattern, record, rejects, template);

@@ -22,7 +22,8 @@
 //! **Answers.** Events refused for now are sent again, alone; events refused for good go to rejects with the server's reason;
 //! what is not about events (credentials, a missing permission, a full disk, too many shards) pauses the sink.
 
-mod bulk;
+#[doc(hidden)]
+pub mod bulk;
 pub mod document;
 mod endpoints;
 pub mod mapping;

@@ -21,6 +21,8 @@
 mod acks;
 mod answer;
 mod endpoints;
+#[doc(hidden)]
+pub mod fuzz;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;

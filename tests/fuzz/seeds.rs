@@ -86,6 +86,21 @@ fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             r#"{"a":[{"numeric":[">",0,"<=",5]}],"readOnly":[true]}"#, "", one, &records[4], r#"{"a":[4,{"b":1}],"readOnly":true}"#,
         ].join("\n").into_bytes()),
         ("pattern", "choices", (0..=255u8).cycle().map(|byte| byte.wrapping_mul(167).rotate_left(3)).take(600).collect()),
+        ("bulk", "each_its_own", [&b"\x01\x00"[..], concat!(
+            r#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"there"}}},"#,
+            r#"{"create":{"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse","caused_by":{"type":"x","reason":"why"}}}},"#,
+            r#"{"index":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"queue"}}},{"create":{"status":503,"error":"away"}}]}"#).as_bytes()].concat()),
+        ("bulk", "not_the_event", [&b"\x01\x00"[..],
+            br#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":403,"error":{"type":"cluster_block_exception","reason":"full"}}}]}"#].concat()),
+        ("bulk", "too_few", [&b"\x00\x03"[..], br#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":200}}]}"#].concat()),
+        ("hec", "received", [&b"\x00\x05"[..], br#"{"text":"Success","code":0,"ackId":7}"#].concat()),
+        ("hec", "one_invalid", [&b"\x04\x05"[..], br#"{"text":"Invalid data format","code":6,"invalid-event-number":3}"#].concat()),
+        ("hec", "busy", [&b"\x0e\x05"[..], br#"{"text":"Server is busy","code":9}"#].concat()),
+        ("documents", "nested", separated(&[0], &[one, awkward, REFUSED, &records[1]])),
+        ("documents", "flat", separated(&[1], &[one, awkward, REFUSED, &records[1]])),
+        ("documents", "stream_with_more_fields", separated(&[24], &[one, awkward, REFUSED, lines])),
+        ("documents", "flat_by_index", separated(&[35], &[one, awkward, REFUSED, &records[2]])),
+        ("documents", "long", separated(&[0], &[&format!(r#"{{"requestParameters":{{"policy":"{0}"}},"errorMessage":"{0}","n":{1}}}"#, "x".repeat(6_000), "7".repeat(1_001))])),
         ("config", "pipelines", CONFIG.as_bytes().to_vec()),
         ("template", "every_name", b"out/{account}/{region}/{environment}/{date}T{hour}/{year}-{month}-{day}/{kind}-{sink}.ndjson\xff111122223333\xffeu-west-1\xffprod\xff\x80\x5f\x3e\x69\0\0\0\0".to_vec()),
         ("template", "hostile", b"/var/x/{region}.{environment}/f\xff1\xff../..\xff..\xff\xff\xff\xff\xff\xff\xff\xff\x7f".to_vec()),
@@ -94,6 +109,9 @@ fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 {}"#.to_vec()),
     ]
 }
+
+/// What an index would refuse.
+const REFUSED: &str = r#"{"eventName":{"a":1},"readOnly":"yes","requestParameters":"text","userIdentity":[1,{"":2}],"resources":[{"ARN":"a","ARN":"b"},"c",{"ARN":{"d":1}}],"_id":1,"a..b":2,"@timestamp":"2024-01-01T00:00:00Z","trailship":{"account":{"id":[]}}}"#;
 
 const CONFIG: &str = r#"data_dir = "state"
 memory = "256 MiB"

@@ -2,6 +2,9 @@
 //!
 //! Source: *OpenSearch, Bulk API*; *Elasticsearch, Bulk API*. Of the answer only statuses and errors are asked for.
 
+#[doc(hidden)]
+pub mod fuzz;
+
 use std::sync::Arc;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -213,7 +216,9 @@ fn judged(body: &[u8], records: u32) -> Result<Judged, serde_json::Error> {
             400 if error.r#type == "resource_already_exists_exception" => (at, Item::Retry(status, reason)),
             408 | 425 | 429 | 500.. => (at, Item::Retry(status, reason)),
             401 | 403 | 404 => return Ok(Judged::Pause(reason)),
-            _ => (at, Item::Refused(status, reason)),
+            400..500 => (at, Item::Refused(status, reason)),
+            // Not a refusal of any kind.
+            _ => (at, Item::Retry(status, reason)),
         });
     }
     Ok(if not_taken.is_empty() { Judged::Taken } else { Judged::Items(not_taken) })

@@ -17,7 +17,10 @@ use crate::encode::{FlatPut, flat_put};
 use crate::record::path::{FAR, unescape};
 use crate::record::{EdgeId, PathId, Record, Segment};
 
+#[doc(hidden)]
+pub mod fuzz;
 mod rewrite;
+mod server;
 
 /// Combinations of additions whose verdict is kept.
 const MOST_ADDED: usize = 4_096;
