@@ -74,7 +74,8 @@ pub struct Config {
     #[serde(default = "from")]
     pub from: At<Begin>,
     /// Several processes share the stream, each reads some of its shards; how far shards are settled is then kept in a table.
-    /// Default: all shards are ours, and it is kept in the state.
+    /// Default: all shards are ours, and it is kept in the state. Where this is taken out again, the stream is read again since the
+    /// first run began: what was shipped meanwhile is known to the table alone.
     #[serde(default)]
     pub leases: Option<Leases>,
     /// How AWS is reached.

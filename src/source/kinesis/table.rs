@@ -281,11 +281,12 @@ impl Table {
                     return Ok(Change::Made);
                 }
                 Change::Lost => {
-                    // An answer of before may have been lost on its way, not the lease.
+                    // An answer of before may have been lost on its way, not the lease: then it is one further. Anything else is
+                    // a lease that was taken anew, perhaps in a table that was made anew, where this checkpoint says nothing.
                     let item = self.get(shard).await?.unwrap_or_default();
                     let owner = item.get("owner").and_then(|owner| owner.as_s().ok());
                     let now = read_number(&item, "counter").and_then(|counter| u64::try_from(counter).ok());
-                    match now.filter(|_| owner == Some(&self.me)) {
+                    match now.filter(|now| *now == counter + 1 && owner == Some(&self.me)) {
                         Some(now) => _ = self.counters().insert(shard.clone(), now),
                         None => break,
                     }
@@ -371,3 +372,6 @@ fn row(item: &Item, prefix: &str) -> Option<Row> {
     };
     Some(Row { lease: Lease { shard, owner: text("owner"), counter }, checkpoint })
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,49 @@ async fn what_is_read_and_not_taken_is_bounded() {
     }
     assert_eq!(shipped, 200);
 }
+
+/// Leases were used until now. What was shipped meanwhile is known to their table alone, so the stream is read since the first
+/// run began; a run that is broken off then does not change that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn back_from_leases_the_stream_is_read_again_since_it_began() {
+    let fake = FakeKinesis::start(2, Rules { throttles: false, ..Rules::default() }, None).await;
+    (0..6).for_each(|number| fake.put(number % 2, &packed(number), Duration::ZERO));
+    let store = Arc::new(Store::in_memory(&Clock::System).unwrap());
+    let table = keep::Kept { name: "leases".to_owned(), ids: vec!["one".to_owned()] };
+    let before = Begun { stream: "trail".to_owned(), from: None, table: Some(table) };
+    Ledger::of(store.clone(), "main", "stream").begin(&before).await.unwrap();
+    let room = Room::apart(64 << 20);
+    for (left, settled) in [(6, 0), (6, 2), (4, 4)] {
+        let source = source(&fake, &store, room.clone(), true);
+        let begun = source.begin(&Stream::fake(&fake.endpoint())).await.unwrap();
+        assert_eq!((begun.from, begun.table), (None, None), "and not from `latest`, as configured");
+        let got = lent(&source, left).await;
+        assert_eq!(got.len(), left);
+        let ends = got.iter().take(settled).map(|delivery| end(delivery, Verdict::Delivered));
+        source.settle(ends.collect()).await.unwrap();
+    }
+    assert!(source(&fake, &store, room, true).next(10).await.unwrap().is_none());
+}
+
+/// What was shipped last is not in the stream any more, and runs are broken off while they find their place anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_trimmed_checkpoint_everything_that_is_there_is_read_whoever_is_killed() {
+    for refuses_trimmed in [false, true] {
+        let rules = Rules { throttles: false, refuses_trimmed, ..Rules::default() };
+        let fake = FakeKinesis::start(1, rules, None).await;
+        (0..10).for_each(|number| fake.put(0, &packed(number), Duration::ZERO));
+        let store = Arc::new(Store::in_memory(&Clock::System).unwrap());
+        let room = Room::apart(64 << 20);
+        // The first three are settled, and the first five are trimmed then.
+        for (left, settled, trimmed) in [(10, 3, 5), (5, 0, 0), (5, 2, 0), (3, 0, 3), (2, 2, 0)] {
+            let source = source(&fake, &store, room.clone(), true);
+            let got = lent(&source, left).await;
+            assert_eq!(got.len(), left);
+            let ends = got.iter().take(settled).map(|delivery| end(delivery, Verdict::Delivered));
+            source.settle(ends.collect()).await.unwrap();
+            drop(source);
+            fake.trim(0, trimmed);
+        }
+        assert!(source(&fake, &store, room, true).next(10).await.unwrap().is_none());
+    }
+}
