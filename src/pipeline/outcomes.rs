@@ -4,8 +4,8 @@
 //! at most 16 MiB, then the deliveries known longest are forgotten early, and counted: their records may arrive twice.
 //!
 //! A delivery with refused records is lent again, and ends only if every refusal is still known then. So a record costs
-//! little, however it was refused (a byte, see [`Refusals`]; texts are shared, and bounded), and what is remembered of a
-//! delivery is never forgotten for its own sake.
+//! little, however it was refused (a byte, see [`Refusals`]; texts are shared, and bounded), what is remembered of a
+//! delivery is never forgotten for its own sake, and where nothing was refused it is forgotten first.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::{Range, RangeInclusive};
@@ -128,6 +128,8 @@ struct Memory {
     lots: BTreeMap<(DeliveryKey, Lot), Said>,
     /// Deliveries, those first that were first noted; those that have ended are swept out now and then.
     order: VecDeque<DeliveryKey>,
+    /// Of these, those with refused records.
+    refusing: VecDeque<DeliveryKey>,
     texts: Texts,
     bytes: usize,
 }
@@ -155,15 +157,32 @@ impl Memory {
         records
     }
 
-    /// Takes a delivery into the order, once.
-    fn begin(&mut self, key: DeliveryKey) {
-        if self.order.len() > 1024 && self.order.len() > 2 * self.lots.len() {
-            let (lots, mut seen) = (&self.lots, HashSet::new());
-            self.order.retain(|key| {
-                lots.range(Memory::range(*key, 0..=u32::MAX)).next().is_some() && seen.insert(*key)
-            });
+    /// Takes a delivery into an order.
+    fn enter(order: &mut VecDeque<DeliveryKey>, lots: &BTreeMap<(DeliveryKey, Lot), Said>, key: DeliveryKey) {
+        if order.len() > 1024 && order.len() > 2 * lots.len() {
+            let mut seen = HashSet::new();
+            let is_known = |key| lots.range(Memory::range(key, 0..=u32::MAX)).next().is_some();
+            order.retain(|key| is_known(*key) && seen.insert(*key));
         }
-        self.order.push_back(key);
+        order.push_back(key);
+    }
+
+    /// The delivery that is forgotten next: of those without refusals the one known longest, then of the others.
+    fn oldest(&mut self, but: DeliveryKey) -> Option<DeliveryKey> {
+        let Memory { lots, order, refusing, .. } = self;
+        let refuses =
+            |key| lots.range(Memory::range(key, 0..=u32::MAX)).any(|(_, said)| said.refused.is_some());
+        for (queue, any) in [(order, false), (refusing, true)] {
+            for _ in 0..queue.len() {
+                match queue.pop_front()? {
+                    // Never for its own sake: it would be refused again, and forgotten again.
+                    key if key == but => queue.push_back(key),
+                    key if any || !refuses(key) => return Some(key),
+                    _ => {}
+                }
+            }
+        }
+        None
     }
 }
 
@@ -185,8 +204,8 @@ impl Outcomes {
     /// A memory of at most this many bytes, or of what one delivery takes.
     pub fn within(bytes: usize) -> Outcomes {
         let texts = bytes / TEXTS;
-        let memory =
-            Memory { lots: BTreeMap::new(), order: VecDeque::new(), texts: Texts::within(texts), bytes: 0 };
+        let (order, refusing) = Default::default();
+        let memory = Memory { lots: BTreeMap::new(), order, refusing, texts: Texts::within(texts), bytes: 0 };
         Outcomes { memory: Mutex::new(memory), most: bytes - texts, forgotten: AtomicU64::new(0) }
     }
 
@@ -203,34 +222,30 @@ impl Outcomes {
             return;
         }
         let mut memory = self.lock();
-        if !memory.knows(key) {
-            memory.begin(key);
+        let is_new = !memory.knows(key);
+        let Memory { lots, order, refusing, texts, bytes } = &mut *memory;
+        if is_new {
+            Memory::enter(order, lots, key);
         }
-        let Memory { lots, texts, bytes, .. } = &mut *memory;
         let said = lots.entry((key, lot)).or_insert_with(|| {
             *bytes += LOT;
             Said::default()
         });
-        let before = said.size();
+        let (before, refused_before) = (said.size(), said.refused.is_some());
         said.add(answered);
         for (ordinal, reason) in refused {
             let refused = said.refused.get_or_insert_default();
             refused.refuse_keeping(ordinal, reason, |text| texts.share(text));
         }
         *bytes = *bytes + said.size() - before;
-        for _ in 0..memory.order.len() {
-            if memory.bytes <= self.most {
-                return;
-            }
-            match memory.order.pop_front() {
-                // Never for its own sake: it would be refused again, and forgotten again.
-                Some(oldest) if oldest == key => memory.order.push_back(key),
-                Some(oldest) => {
-                    let records = memory.forget(oldest, 0..=u32::MAX);
-                    self.forgotten.fetch_add(records, Ordering::Relaxed);
-                }
-                None => {}
-            }
+        if said.refused.is_some() && !refused_before && refusing.back() != Some(&key) {
+            Memory::enter(refusing, lots, key);
+        }
+        while memory.bytes > self.most
+            && let Some(oldest) = memory.oldest(key)
+        {
+            let records = memory.forget(oldest, 0..=u32::MAX);
+            self.forgotten.fetch_add(records, Ordering::Relaxed);
         }
     }
 
@@ -340,6 +355,19 @@ mod tests {
         }
         assert!(outcomes.lock().order.len() <= 1026);
         checked(&outcomes);
+    }
+
+    #[test]
+    fn where_nothing_was_refused_it_is_forgotten_first() {
+        let outcomes = Outcomes::within(50_000);
+        let refused = |key| outcomes.note(key, lot(0), 0..9, [(3, "too odd")].into_iter());
+        let known = |key| !outcomes.recall(DeliveryKey(key), 0).is_empty();
+        (1..=20).for_each(|key| refused(DeliveryKey(key)));
+        (100..1_000).for_each(|key| delivered(&outcomes, DeliveryKey(key), 0, 0..1));
+        assert!((1..=20).all(known) && known(999) && !known(100));
+        (2_000..3_000).for_each(|key| refused(DeliveryKey(key)));
+        assert!(!known(1) && !known(2_000) && known(2_999));
+        assert!(checked(&outcomes) < 50_000);
     }
 
     /// A million records of one delivery, each refused in words of its own, or every second, in whatever order the answers
