@@ -54,7 +54,8 @@ pub fn documents(data: &[u8]) {
             if let Err(broken) = takes(&properties, &written) {
                 panic!("{broken}: {written} of {text}");
             }
-            if !stream {
+            // A NUL in a name may stay where nothing is indexed.
+            if !stream && !written.contains("\\u0000") {
                 let again = rewrite::rewrite(&mapping, written.as_bytes());
                 assert!(again.is_none(), "{written} needs something once more: {again:?}");
             }
