@@ -9,6 +9,8 @@
 //! fields, removed fields, joined arrays. Whether two fields have one name is seen by a stamp on each name's path.
 
 mod plan;
+mod stand;
+mod strange;
 
 use std::ops::Range;
 
@@ -20,6 +22,8 @@ use super::text::{self, breaks_lines, strip};
 use super::tree::{Node, is_container};
 use crate::record::{EdgeId, PathId, Paths, Record, Segment};
 use plan::{Containers, Empty, Mode, NO_NAME, Plan, Within};
+use stand::Stand;
+use strange::Strange;
 
 /// Bytes of learned texts; over this all that is learned is dropped and made again. (Plans and stamps are bounded by the
 /// scanner's tables.)
@@ -45,66 +49,6 @@ pub(crate) struct Fast {
     kept: usize,
     /// The names this record wrote whose paths are temporary, `"name":`.
     strange: Strange,
-}
-
-/// Names that no stamp tells of.
-#[derive(Debug, Default)]
-struct Strange {
-    text: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
-}
-
-/// More strange names than this are not looked for one by one.
-const MOST_STRANGE: usize = 32;
-
-impl Strange {
-    fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-    }
-
-    fn push(&mut self, name: &[u8]) {
-        self.text.extend_from_slice(name);
-        self.ends.push(self.text.len());
-    }
-
-    /// Whether one of them may stand twice in the flat object that `out` begins: that it does, the whole object tells.
-    fn may_repeat(&self, out: &[u8]) -> bool {
-        let mut start = 0;
-        self.ends.len() > MOST_STRANGE
-            || self.ends.iter().any(|&end| {
-                let name = self.text.get(std::mem::replace(&mut start, end)..end).unwrap_or_default();
-                memchr::memmem::find_iter(out, name).nth(1).is_some()
-            })
-    }
-}
-
-/// How far a record is written.
-#[derive(Clone, Copy, Debug)]
-struct Stand {
-    /// The next leaf.
-    position: usize,
-    /// What the leaf before is written within.
-    within: Within,
-    /// What is copied next, in one piece.
-    run_start: usize,
-    run_end: usize,
-}
-
-impl Stand {
-    fn at(start: usize) -> Stand {
-        Stand { position: 0, within: Within::default(), run_start: start, run_end: start }
-    }
-
-    /// Copies what is to be copied; the next piece begins, and ends, at `end`.
-    #[inline(always)]
-    fn turn(&mut self, buffer: &[u8], page: &mut Page<'_>, end: usize) {
-        if self.run_start != self.run_end {
-            page.append(buffer, self.run_start, self.run_end);
-        }
-        (self.run_start, self.run_end) = (end, end);
-    }
 }
 
 /// Why a record leaves the road.
