@@ -120,6 +120,8 @@ pub struct Engine {
     /// One for each pipeline, of what comes out of rejects.
     again: Vec<Arc<Feed<Lane>>>,
     replay_only: bool,
+    /// It ends when the sources have no more.
+    ends: bool,
     sinks: Vec<SinkRun>,
     closed: watch::Sender<bool>,
     clock: Clock,
@@ -164,6 +166,7 @@ impl Engine {
             replays: Arc::new(Replays::new(rejects.clone(), &[])),
             again: Vec::new(),
             replay_only: options.replay,
+            ends: options.once || options.replay,
             sinks: Vec::new(),
             closed,
             clock: clock.clone(),
@@ -348,7 +351,8 @@ impl Engine {
             runners.spawn(runner::run(sink, line, sent));
         }
         let (pool, pulse) = (self.pool.clone(), self.pulse.clone());
-        let ticker = tokio::spawn(tick::tick(self.pipelines.clone(), pool, self.clock.clone(), pulse));
+        let ticker = tick::tick(self.pipelines.clone(), pool, self.clock.clone(), pulse, self.ends);
+        let ticker = tokio::spawn(ticker);
         let ended = watch::Sender::new(false);
         let mut lending = JoinSet::new();
         let mut settling = JoinSet::new();

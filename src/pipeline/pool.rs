@@ -211,6 +211,11 @@ impl Pool {
         self.ready.notify_all();
     }
 
+    /// How many times work was taken up.
+    pub fn worked(&self) -> u32 {
+        self.lock().taken
+    }
+
     /// Whether nothing is waiting and nobody is working.
     pub fn is_idle(&self) -> bool {
         let state = self.lock();

@@ -162,6 +162,16 @@ fn what_is_too_large_goes_in_smaller_pieces_where_the_server_only_closes_the_con
     assert_eq!(ids(&server.taken()), sorted(expected));
 }
 
+/// A source ends when all is settled: nothing waits for more to come.
+#[test]
+fn a_run_that_ends_does_not_wait_until_a_request_is_old_enough() {
+    let server = Server::start(|_, _| Reply::Take);
+    let here = sending(&server, "batch = { age = \"1 h\" }");
+    let expected = records(&here, 20);
+    here.start(&["run", "--once"]).end().ended(0);
+    assert_eq!(ids(&server.taken()), sorted(expected));
+}
+
 /// However many are refused in a row, none that was not refused itself goes to rejects.
 #[test]
 fn only_what_is_refused_itself_goes_to_rejects() {

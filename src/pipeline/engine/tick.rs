@@ -17,15 +17,30 @@ const TICK: Duration = Duration::from_secs(1);
 const TIDY: Duration = Duration::from_secs(3600);
 
 /// Tells transforms the time, sends chunks that are old enough, tidies rejects.
-pub(super) async fn tick(pipelines: Vec<Arc<Pipeline>>, pool: Arc<Pool>, clock: Clock, pulse: Arc<Pulse>) {
+///
+/// `ends`: a source ends when all that it lent is settled, so it is not waited for chunks to be old enough when no more work
+/// comes.
+pub(super) async fn tick(
+    pipelines: Vec<Arc<Pipeline>>,
+    pool: Arc<Pool>,
+    clock: Clock,
+    pulse: Arc<Pulse>,
+    ends: bool,
+) {
     let mut tidied = clock.now();
     let mut told = clock.now();
+    let mut worked = 0;
     loop {
         tokio::time::sleep(TICK).await;
         pulse.beat();
         let now = clock.now();
+        let before = std::mem::replace(&mut worked, pool.worked());
+        let waits = ends && worked == before && pool.is_idle();
         let due = move |pipeline: &Pipeline, sink: usize| {
             let packer = &pipeline.sinks[sink].packer;
+            if waits {
+                return packer.oldest().map(|_| Due::All);
+            }
             let age = i64::try_from(packer.packing().max_age.as_nanos()).unwrap_or(i64::MAX);
             let before = Timestamp(now.0.saturating_sub(age));
             packer.oldest().filter(|oldest| *oldest <= before).map(|_| Due::OpenedBefore(before))
