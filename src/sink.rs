@@ -189,6 +189,11 @@ pub trait Sink: Send + Sync {
         std::future::pending()
     }
 
+    /// Waits until a pause ([`SinkError::Paused`]) is over: after this long, or when there is reason to try at once.
+    fn paused(&self, after: Duration) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep(after)
+    }
+
     /// How long an answer may take before it is said aloud that there is none.
     fn patience(&self) -> Duration {
         Duration::from_secs(10)
@@ -313,16 +318,13 @@ impl AnySink {
                 sink.renew(config.auth.as_ref().map(At::value));
             }
             (AnySink::SplunkHec(sink), SinkConfig::SplunkHec(config)) => {
-                sink.protocol().renew(config.token.value());
-                sink.renew(None);
+                sink.renew(Some(&config.auth()));
             }
             (
                 AnySink::Search(sink, _),
                 SinkConfig::Elasticsearch(config) | SinkConfig::Opensearch(config),
             ) => {
-                let auth = config.auth.as_ref().map(At::value);
-                sink.protocol().renew(auth);
-                sink.renew(auth);
+                sink.renew(config.auth.as_ref().map(At::value));
             }
             _ => {}
         }
@@ -378,6 +380,15 @@ impl Sink for AnySink {
             AnySink::Search(sink, _) => sink.freed().await,
             AnySink::Stdout(sink) => sink.freed().await,
             AnySink::Nowhere(_) => std::future::pending().await,
+        }
+    }
+
+    async fn paused(&self, after: Duration) {
+        match self {
+            AnySink::Http(sink) => sink.paused(after).await,
+            AnySink::SplunkHec(sink) => sink.paused(after).await,
+            AnySink::Search(sink, _) => sink.paused(after).await,
+            AnySink::File(_) | AnySink::Stdout(_) | AnySink::Nowhere(_) => tokio::time::sleep(after).await,
         }
     }
 

@@ -16,6 +16,8 @@ mod sigv4;
 mod answers;
 #[path = "http/authorised.rs"]
 mod authorised;
+#[path = "http/bodies.rs"]
+mod bodies;
 #[path = "http/connection.rs"]
 mod connection;
 #[path = "http/formats.rs"]

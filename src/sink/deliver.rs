@@ -2,8 +2,9 @@
 //! an answer means ([`Protocol`]); when to send, how often, and what to do about a refusal is decided here.
 //!
 //! - How many requests are on their way follows the server ([`limit`]).
-//! - Refused credentials or settings pause the whole sink ([`gate`]): nothing is rejected for them, and nothing
-//!   acknowledged; a try now and then sees whether it was mended.
+//! - Of several endpoints one that is down, or alone refuses our credentials, is left out for a while ([`endpoints`]).
+//! - Credentials that all of them refuse, and refused settings, pause the whole sink ([`gate`]): nothing is rejected for
+//!   them, and nothing acknowledged; a try now and then sees whether it was mended.
 //! - Of a payload that was taken in part only the rest is sent again; what is too large is sent in halves ([`parts`]).
 //! - What the server will never take goes to rejects, with its reason. Where it refuses a whole request without saying
 //!   which record it means, the record is found by halving.
@@ -17,11 +18,14 @@
 pub mod auth;
 pub mod batch;
 pub mod client;
+pub mod endpoints;
 pub mod figures;
 pub mod gate;
+pub mod handed;
 pub mod limit;
 pub mod parts;
 pub mod protocol;
+pub mod service;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,16 +37,19 @@ use http::StatusCode;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use auth::Key;
 pub use auth::{AuthConfig, Trouble};
 pub use batch::Batch;
 pub use client::{Answer, Connection, Target};
+pub use endpoints::Endpoint;
 pub use figures::Figures;
 pub use parts::Part;
 pub use protocol::{Item, Judged, Promise, Protocol};
+pub use service::Service;
 
 use crate::encode::frame::Frame;
 use crate::sink::{Payload, Sink, SinkError};
-use auth::Authorizer;
+use client::Unanswered;
 use gate::{Gate, Pause};
 use limit::{Ended, Limit};
 use parts::Lent;
@@ -53,8 +60,7 @@ const MOST: usize = 64;
 /// A sink that speaks a protocol.
 pub struct Deliver<P> {
     protocol: P,
-    client: reqwest::Client,
-    auth: Option<Authorizer>,
+    service: Service,
     limit: Limit,
     gate: Gate,
     figures: Arc<Figures>,
@@ -82,94 +88,117 @@ enum Fared {
 }
 
 impl<P: Protocol> Deliver<P> {
-    /// Puts a protocol to work. Reads certificates; blocks.
-    ///
-    /// # Errors
-    /// What of the connection's settings cannot be used, and why.
-    pub fn build(
+    /// Puts a protocol to work at a service.
+    pub fn new(
         protocol: P,
+        service: Service,
         connection: &Connection,
-        auth: Option<&AuthConfig>,
         packing: crate::encode::packer::Packing,
-        build: &crate::sink::Build<'_>,
-    ) -> Result<Deliver<P>, String> {
+        figures: &Arc<Figures>,
+    ) -> Deliver<P> {
         let limit = match &connection.concurrency {
             Some(most) => Limit::fixed(usize::try_from(most.get()).unwrap_or(MOST)),
             None => Limit::adaptive(MOST),
         };
-        let client = connection.client(build.name)?;
-        let auth = auth.map(|auth| Authorizer::build(auth, &client, &build.clock)).transpose()?;
-        Ok(Deliver {
+        Deliver {
             protocol,
-            client,
-            auth,
+            service,
             limit,
             gate: Gate::default(),
-            figures: build.figures.clone(),
+            figures: figures.clone(),
             compression: packing.compression,
             frame: packing.frame,
             copies: parts::Copies::default(),
             received: AtomicUsize::new(0),
             freed: Notify::new(),
-        })
-    }
-
-    /// How the service is spoken to.
-    pub fn protocol(&self) -> &P {
-        &self.protocol
-    }
-
-    /// The client, for requests beside those that deliver.
-    pub fn client(&self) -> &reqwest::Client {
-        &self.client
+        }
     }
 
     /// Takes secrets that were read again; a sink that is paused tries at once.
     pub fn renew(&self, auth: Option<&AuthConfig>) {
-        if let (Some(now), Some(auth)) = (&self.auth, auth)
-            && let Err(error) = now.renew(auth)
-        {
-            tracing::error!(%error, "the secrets known before stay");
-        }
+        self.service.renew(auth);
         self.gate.retry_now();
     }
 
-    /// Sends a part and reads the answer; once more where a token may only have been too old.
+    /// Sends a part and reads the answer; once more where a token may only have been too old, and to the other endpoints where
+    /// one refuses our credentials.
     async fn exchange(&self, part: &Part) -> Fared {
-        let fared = self.exchange_once(part).await;
-        match (&fared, &self.auth) {
-            (
-                Fared::Judged(Judged::Pause(_), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
-                Some(auth),
-            ) if auth.refused() => self.exchange_once(part).await,
-            _ => fared,
+        let (mut endpoint, mut anew) = (None, false);
+        loop {
+            let fared = self.exchange_once(part, &mut endpoint).await;
+            let (Fared::Judged(Judged::Pause(message), status), Some(asked)) = (&fared, endpoint) else {
+                return fared;
+            };
+            if !service::is_refusal(*status) {
+                return fared;
+            }
+            if !anew && self.service.refused() {
+                anew = true;
+                continue;
+            }
+            let said = message.strip_prefix(&format!("{} answers ", asked.target())).unwrap_or(message);
+            let message = service::refusal(asked, *status, said);
+            if !self.service.endpoints.refuses(asked, &message) {
+                return Fared::Judged(Judged::Pause(message), *status);
+            }
+            endpoint = None;
         }
     }
 
-    async fn exchange_once(&self, part: &Part) -> Fared {
+    /// What may take long before a request can be sent, and is no matter of the server that it is sent to.
+    async fn ready(&self) -> Result<Option<Key>, Trouble> {
+        self.protocol.ready(&self.service).await?;
+        let asked = self.service.endpoints.iter().filter_map(|endpoint| {
+            let request = self.protocol.health(endpoint)?;
+            endpoint.begin_try().then_some((endpoint, request))
+        });
+        for (endpoint, request) in asked {
+            match self.service.ask(request, 64 << 10).await {
+                Ok(answer) if answer.status.as_u16() < 500 => self.service.endpoints.serves(endpoint),
+                _ => drop(self.service.endpoints.is_down(endpoint)),
+            }
+        }
+        self.service.key().await
+    }
+
+    /// `at`: the endpoint to send to; else the one whose turn it is, which then stands there.
+    async fn exchange_once<'a>(&'a self, part: &Part, at: &mut Option<&'a Endpoint>) -> Fared {
         let asked = Instant::now();
-        let slot = self.limit.enter(part.body.len()).await;
-        let mut request = match self.protocol.request(part).await {
-            Ok(request) => request,
+        // Before it is its turn: nobody else waits for it, and how fast the server is, is not measured by it.
+        let key = match self.ready().await {
+            Ok(key) => key,
             Err(trouble) => return Fared::Unsent(trouble),
         };
-        if let Some(auth) = &self.auth
-            && let Err(trouble) = auth.authorize(&mut request).await
-        {
+        let slot = self.limit.enter(part.body.len()).await;
+        let endpoint = *at.get_or_insert_with(|| self.service.endpoints.turn());
+        let (mut request, on_its_way) = self.protocol.request(part, endpoint);
+        *request.body_mut() = Some(part.body.clone().into());
+        if let Err(trouble) = self.service.authorize(&mut request, key) {
+            self.protocol.unsent(on_its_way);
             return Fared::Unsent(trouble);
         }
-        let (url, sent) = (request.url().clone(), Instant::now());
+        let sent = Instant::now();
         self.figures.sends(part.body.len(), sent - asked);
-        let answer = Answer::of(&self.client, request, self.protocol.answer_limit());
-        let (fared, ended) = match answer.await {
+        let answer = self.service.send(request, Some(&part.body), self.protocol.reading()).await;
+        let (fared, ended) = match answer {
+            Ok(answer) if answer.early && answer.status.is_success() => {
+                let place = endpoint.target();
+                let message = format!("{place} answered {} before it had read the request", answer.status);
+                self.figures.refused("early", 1);
+                (Fared::Unknown { message, closed: false }, Ended::Apart)
+            }
             Ok(answer) => {
-                let judged = self.protocol.judge(&answer, part);
+                let judged = self.protocol.judge(&answer, part, endpoint, on_its_way);
+                match &judged {
+                    Judged::Retry { elsewhere: true, .. } => drop(self.service.endpoints.is_down(endpoint)),
+                    Judged::Pause(_) => {}
+                    _ => self.service.endpoints.serves(endpoint),
+                }
                 let ended = self.count(&judged, &answer);
                 (Fared::Judged(judged, answer.status), ended)
             }
-            Err(error) => {
-                self.protocol.unreachable(&url);
-                let (connected, timed_out) = (!error.is_connect(), error.is_timeout());
+            Err(Unanswered { message, connected, timed_out }) => {
+                self.service.endpoints.is_down(endpoint);
                 self.figures.refused(
                     match (timed_out, connected) {
                         (true, true) => "timeout",
@@ -178,13 +207,13 @@ impl<P: Protocol> Deliver<P> {
                     },
                     1,
                 );
-                let message = format!("{}: {}", Place(&url), client::chain(&error.without_url()));
-                let unsent = Trouble::Retry { message: message.clone() };
-                let closed = !timed_out;
-                (
-                    if connected { Fared::Unknown { message, closed } } else { Fared::Unsent(unsent) },
-                    Ended::Lost,
-                )
+                let fared = if connected {
+                    Fared::Unknown { message, closed: !timed_out }
+                } else {
+                    self.protocol.unsent(on_its_way);
+                    Fared::Unsent(Trouble::Retry { message, after: None })
+                };
+                (fared, Ended::Lost)
             }
         };
         slot.ended(ended);
@@ -327,7 +356,7 @@ impl<P: Protocol> Deliver<P> {
         self.freed.notify_one();
         let confirmed = promised.into_iter().map(async |(range, promise)| {
             let _unconfirmed = self.figures.unconfirmed(u64::from(range.end - range.start));
-            let confirmed = self.protocol.confirmed(promise, &self.client).await;
+            let confirmed = self.protocol.confirmed(promise, &self.service).await;
             confirmed.err().map(|message| (range, message))
         });
         join_all(confirmed).await.into_iter().flatten().collect()
@@ -353,7 +382,7 @@ impl<P: Protocol> Deliver<P> {
                 Judged::Split(message) => Next::Halve(message),
                 Judged::Refused(message) => Next::Halve(message),
                 Judged::Pause(message) => Next::Stop(self.gate.close(&message).into()),
-                Judged::Retry { message, after } => {
+                Judged::Retry { message, after, .. } => {
                     if let Some(after) = after {
                         self.limit.hold(after);
                     }
@@ -366,8 +395,8 @@ impl<P: Protocol> Deliver<P> {
                 }
                 Next::Stop(SinkError::Retry { message, after: None })
             }
-            Fared::Unsent(Trouble::Retry { message }) => {
-                Next::Stop(SinkError::Retry { message, after: None })
+            Fared::Unsent(Trouble::Retry { message, after }) => {
+                Next::Stop(SinkError::Retry { message, after })
             }
             Fared::Unsent(Trouble::Pause { message }) => Next::Stop(self.gate.close(&message).into()),
         }
@@ -389,15 +418,6 @@ enum Next {
 impl From<Pause> for SinkError {
     fn from(pause: Pause) -> SinkError {
         SinkError::Paused { message: pause.message, after: pause.left }
-    }
-}
-
-/// A URL's server.
-struct Place<'a>(&'a reqwest::Url);
-
-impl std::fmt::Display for Place<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0.origin().ascii_serialization())
     }
 }
 
@@ -424,6 +444,10 @@ impl<P: Protocol> Sink for Deliver<P> {
 
     async fn freed(&self) {
         self.freed.notified().await;
+    }
+
+    async fn paused(&self, _: Duration) {
+        self.gate.wait().await;
     }
 
     fn patience(&self) -> Duration {

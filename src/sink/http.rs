@@ -18,6 +18,7 @@ use std::str::FromStr;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
+use reqwest::Request;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +30,9 @@ use crate::encode::packer::Packing;
 use crate::sink::Build;
 use crate::sink::deliver::auth::OURS;
 use crate::sink::deliver::batch::Usual;
+use crate::sink::deliver::client::Reading;
 use crate::sink::deliver::{
-    Answer, AuthConfig, Batch, Connection, Deliver, Judged, Part, Protocol, Target, Trouble,
+    Answer, AuthConfig, Batch, Connection, Deliver, Endpoint, Judged, Part, Protocol, Service, Target,
 };
 
 /// Sends events to any HTTP endpoint.
@@ -360,15 +362,15 @@ impl Config {
             Some(Verb::Put) => Method::PUT,
             Some(Verb::Post) | None => Method::POST,
         };
-        let protocol =
-            Http { target, method, headers, answers: self.answers.clone(), clock: build.clock.clone() };
-        Deliver::build(protocol, &self.connection, self.auth.as_ref().map(At::value), packing, build)
+        let auth = self.auth.as_ref().map(At::value);
+        let service = Service::build(vec![target], &self.connection, auth, build)?;
+        let protocol = Http { method, headers, answers: self.answers.clone(), clock: build.clock.clone() };
+        Ok(Deliver::new(protocol, service, &self.connection, packing, build.figures))
     }
 }
 
 /// Speaks to an HTTP endpoint.
 pub struct Http {
-    target: Target,
     method: Method,
     headers: HeaderMap,
     answers: Answers,
@@ -376,21 +378,30 @@ pub struct Http {
 }
 
 impl Protocol for Http {
-    async fn request(&self, part: &Part) -> Result<reqwest::Request, Trouble> {
-        let mut request = reqwest::Request::new(self.method.clone(), self.target.url().clone());
+    type Sent = ();
+
+    fn request(&self, _: &Part, endpoint: &Endpoint) -> (Request, ()) {
+        let mut request = Request::new(self.method.clone(), endpoint.target().url().clone());
         request.headers_mut().clone_from(&self.headers);
-        *request.body_mut() = Some(part.body.clone().into());
-        Ok(request)
+        (request, ())
     }
 
-    fn judge(&self, answer: &Answer, _: &Part) -> Judged {
+    /// A success is told by its status alone.
+    fn reading(&self) -> Reading {
+        Reading { most: 64 << 10, status_decides: true }
+    }
+
+    fn judge(&self, answer: &Answer, _: &Part, endpoint: &Endpoint, (): ()) -> Judged {
         let status = answer.status;
         if status.is_success() {
             return Judged::Taken;
         }
-        let message = format!("{} answers {}", self.target, answer.shown());
+        let message = format!("{} answers {}", endpoint.target(), answer.shown());
         match meaning(&self.answers, status) {
-            Meaning::Retry => Judged::Retry { message, after: answer.retry_after(self.clock.now()) },
+            Meaning::Retry => {
+                let after = answer.retry_after(self.clock.now());
+                Judged::Retry { message, after, elsewhere: false }
+            }
             Meaning::Split => Judged::Split(message),
             Meaning::Refuse => Judged::Refused(message),
             Meaning::Pause => Judged::Pause(message),

@@ -25,7 +25,6 @@
 #[doc(hidden)]
 pub mod bulk;
 pub mod document;
-mod endpoints;
 pub mod mapping;
 mod names;
 mod ready;
@@ -48,10 +47,9 @@ use crate::encode::packer::Packing;
 use crate::sink::Build;
 use crate::sink::deliver::auth::Kind;
 use crate::sink::deliver::batch::Usual;
-use crate::sink::deliver::{AuthConfig, Batch, Connection, Deliver, Target};
+use crate::sink::deliver::{AuthConfig, Batch, Connection, Deliver, Service, Target};
 use crate::sink::template::{Oldest, Partitions};
 use document::{Counts, Document};
-use endpoints::Endpoints;
 use mapping::{Flavour, Mapping, Type};
 use names::{Index, NAMES, bad_name};
 use ready::Ready;
@@ -384,18 +382,14 @@ impl Config {
         };
         let plan = Plan { flavour, name, pattern, settings, lifecycle };
         let auth = self.auth.as_ref().map(At::value);
-        let endpoints = Arc::new(Endpoints::new(targets)?);
-        let ready = match self.manages() {
-            true => {
-                Some(Ready::new(&plan, document.mapping(), self.connection.client(build.name)?, auth, build)?)
-            }
-            false => None,
-        };
+        let service = Service::build(targets, &self.connection, auth, build)?;
+        let ready = self.manages().then(|| Ready::new(&plan, document.mapping(), build.clock.clone()));
         let packing = self.packing();
         let stream = self.data_stream.as_ref().map(|stream| stream.value().as_str().into());
-        let protocol =
-            OpenSearch::new(endpoints, ready, stream, packing.compression, self.ids(), build.clock.clone());
-        Deliver::build(protocol, &self.connection, auth, packing, build)
+        let cluster = service.endpoints.to_string();
+        let (ids, clock) = (self.ids(), build.clock.clone());
+        let protocol = OpenSearch::new(cluster, ready, stream, packing.compression, ids, clock);
+        Ok(Deliver::new(protocol, service, &self.connection, packing, build.figures))
     }
 }
 

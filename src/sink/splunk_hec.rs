@@ -13,27 +13,30 @@
 //!
 //! Where the token has indexer acknowledgment, a request counts as delivered when Splunk says that its events are indexed
 //! (`splunk_hec/acks.rs`); where it has not, when they are received. Several endpoints are asked in turns, one that is down is
-//! left out for a while (`splunk_hec/endpoints.rs`).
+//! left out for a while.
 //!
 //! Source: *Splunk Enterprise, Getting Data In: Format events for HTTP Event Collector; About HTTP Event Collector Indexer
 //! Acknowledgment; Troubleshoot HTTP Event Collector*.
 
 mod acks;
 mod answer;
-mod endpoints;
 #[doc(hidden)]
 pub mod fuzz;
+mod node;
+mod numbers;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::Request;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::acks::Acks;
+use self::acks::{Acks, Post};
 use self::answer::{Meaning, Said};
-use self::endpoints::Endpoints;
+use self::node::Node;
 use crate::clock::Clock;
 use crate::config::{At, ByteSize, Duration as Span, Match, OneOrMany, Problem, Secret};
 use crate::encode::compress::Compression;
@@ -41,9 +44,10 @@ use crate::encode::frame::splunk::{Fields, Stored};
 use crate::encode::frame::{Around, Frame, Splunk};
 use crate::encode::packer::Packing;
 use crate::sink::Build;
+use crate::sink::deliver::auth::{AuthConfig, Kind};
 use crate::sink::deliver::batch::{Encoding, Usual};
 use crate::sink::deliver::{
-    Answer, Batch, Connection, Deliver, Judged, Part, Promise, Protocol, Target, Trouble,
+    Answer, Batch, Connection, Deliver, Endpoint, Judged, Part, Promise, Protocol, Service, Target,
 };
 
 /// Splunk's sourcetype for CloudTrail, that of its AWS add-on.
@@ -159,7 +163,7 @@ impl Config {
                 let message = "the token would cross the network as it is";
                 problems.push(Problem::error(url.span(), message, "write https://…"));
             }
-            if endpoints::base(target.url().path()).contains("/services/") {
+            if node::base(target.url().path()).contains("/services/") {
                 let message = "this is not where events are sent to";
                 let label = "leave the path out, or write /services/collector/event";
                 problems.push(Problem::error(url.span(), message, label));
@@ -250,9 +254,13 @@ impl Config {
     pub fn build(&self, build: &Build<'_>) -> Result<Deliver<Collector>, String> {
         let targets = self.url.iter().map(|url| Target::parse(url).map_err(|error| error.message));
         let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let nodes = targets.iter().map(|target| Arc::new(Node::new(target))).collect();
+        let service = Service::build(targets, &self.connection, Some(&self.auth()), build)?;
+        let packing = self.packing();
         let collector = Collector {
             name: build.name.to_owned(),
-            endpoints: Endpoints::new(&targets, self.token.value())?,
+            nodes,
+            encoding: packing.compression.header().map(HeaderValue::from_static),
             acks: Acks::new(self.ack_poll.get(), self.ack_timeout.get()),
             acknowledgement: self.acknowledgement,
             index: self.index.as_ref().map(|index| index.value().clone()),
@@ -262,16 +270,26 @@ impl Config {
         if self.acknowledgement == Acknowledgement::Off {
             collector.say_received();
         }
-        let deliver = Deliver::build(collector, &self.connection, None, self.packing(), build)?;
-        deliver.protocol().endpoints.ask_with(deliver.client());
-        Ok(deliver)
+        Ok(Deliver::new(collector, service, &self.connection, packing, build.figures))
+    }
+
+    /// How its requests are let in: `Authorization: Splunk …`.
+    pub fn auth(&self) -> AuthConfig {
+        AuthConfig {
+            header: Some(AUTHORIZATION.as_str().to_owned().into()),
+            prefix: Some("Splunk".to_owned().into()),
+            key: Some(self.token.clone()),
+            ..AuthConfig::of(Kind::ApiKey)
+        }
     }
 }
 
 /// Speaks to the collector.
 pub struct Collector {
     name: String,
-    endpoints: Endpoints,
+    /// One for each endpoint.
+    nodes: Vec<Arc<Node>>,
+    encoding: Option<HeaderValue>,
     acks: Acks,
     acknowledgement: Acknowledgement,
     index: Option<String>,
@@ -288,13 +306,6 @@ const RECEIVED: u8 = 1;
 const ACKNOWLEDGED: u8 = 2;
 
 impl Collector {
-    /// Takes a token that was read again.
-    pub fn renew(&self, token: &Secret) {
-        if let Err(error) = self.endpoints.renew(token) {
-            tracing::error!(sink = self.name, %error, "the token known before stays");
-        }
-    }
-
     fn say_received(&self) {
         tracing::info!(
             sink = self.name,
@@ -303,7 +314,7 @@ impl Collector {
     }
 
     /// The events are there. Whether that is all there is to know says the answer.
-    fn received(&self, url: &reqwest::Url, said: &Said) -> Judged {
+    fn received(&self, post: Post, said: &Said) -> Judged {
         let learned = if said.ack.is_some() { ACKNOWLEDGED } else { RECEIVED };
         let before = self.learned.swap(learned, Ordering::Relaxed);
         match (self.acknowledgement, said.ack) {
@@ -314,27 +325,12 @@ impl Collector {
                         "the token has indexer acknowledgment: events count as delivered when Splunk has indexed them"
                     );
                 }
-                let channel = self.endpoints.of(url).and_then(|(endpoint, channel)| {
-                    let now = endpoint.channel();
-                    // It may have been changed while the request was on its way.
-                    (channel == now.id()).then_some(now)
-                });
-                match channel {
-                    Some(channel) => {
-                        let (promise, again) = self.acks.promised(&channel, ack);
-                        if again {
-                            self.numbers_begin_anew(url);
-                        }
-                        Judged::Received(promise)
-                    }
-                    None => Judged::Received(self.acks.never()),
-                }
+                return Judged::Received(self.acks.promised(post, ack));
             }
             (Acknowledgement::Auto, None) => {
                 if before != learned {
                     self.say_received();
                 }
-                Judged::Taken
             }
             (Acknowledgement::Off, Some(_)) => {
                 if before != learned {
@@ -343,71 +339,65 @@ impl Collector {
                         "the token has indexer acknowledgment, and Splunk keeps what nobody asks for: write acknowledgement = \"auto\", or turn it off for the token"
                     );
                 }
-                Judged::Taken
             }
-            (Acknowledgement::Off, None) => Judged::Taken,
+            (Acknowledgement::Off, None) => {}
         }
-    }
-
-    /// An `ackId` was given out twice: what is waited for under these numbers may be something else now.
-    fn numbers_begin_anew(&self, url: &reqwest::Url) {
-        if let Some((endpoint, _)) = self.endpoints.of(url) {
-            tracing::warn!(
-                sink = self.name,
-                endpoint = %endpoint.target(),
-                "Splunk gives out acknowledgement numbers for a second time: what was not acknowledged is sent again. It was restarted, or a load balancer in front spreads one client over several nodes: that needs sticky sessions, by a cookie or by address"
-            );
-            endpoint.new_channel();
-        }
+        post.has_none();
+        Judged::Taken
     }
 }
 
 impl Protocol for Collector {
-    async fn request(&self, part: &Part) -> Result<reqwest::Request, Trouble> {
-        let (endpoint, mut request) = self.endpoints.next().await?;
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(encoding) = part.compression.header() {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-        }
-        endpoint.authorize(&mut request);
-        *request.body_mut() = Some(part.body.clone().into());
-        Ok(request)
+    type Sent = Post;
+
+    fn health(&self, endpoint: &Endpoint) -> Option<Request> {
+        self.nodes.get(endpoint.number()).map(|node| node.health())
     }
 
-    fn judge(&self, answer: &Answer, part: &Part) -> Judged {
-        let endpoint = self.endpoints.of(&answer.url).map(|(endpoint, _)| endpoint);
-        if let Some(endpoint) = endpoint {
-            endpoint.take_cookies(&answer.headers);
+    fn request(&self, _: &Part, endpoint: &Endpoint) -> (Request, Post) {
+        let node = &self.nodes[endpoint.number()];
+        let (mut request, channel) = node.post();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(encoding) = &self.encoding {
+            headers.insert(CONTENT_ENCODING, encoding.clone());
         }
+        (request, Post::begin(node, channel))
+    }
+
+    fn unsent(&self, post: Post) {
+        post.has_none();
+    }
+
+    fn judge(&self, answer: &Answer, part: &Part, endpoint: &Endpoint, post: Post) -> Judged {
+        post.node().take_cookies(&answer.headers);
         let said = Said::read(&answer.body);
-        let place = endpoint.map_or_else(String::new, |endpoint| endpoint.target().to_string());
+        let place = endpoint.target();
         let advice = said.advice(answer.status.as_u16(), self.index.as_deref());
         let message = || format!("{place} answers {}{advice}", answer.shown());
         if answer.cut {
             let message =
                 format!("{place} answers more than a collector has to say, beginning {}", answer.shown());
-            return Judged::Retry { message, after: None };
+            return Judged::Retry { message, after: None, elsewhere: false };
         }
-        match said.means(answer.status.as_u16(), part.records) {
-            Meaning::Received => self.received(&answer.url, &said),
+        let meaning = said.means(answer.status.as_u16(), part.records);
+        if meaning == Meaning::Received {
+            return self.received(post, &said);
+        }
+        // What somebody in between says tells nothing of what the collector has done.
+        if said.code.is_some() {
+            post.has_none();
+        }
+        match meaning {
+            Meaning::Received => Judged::Taken,
             Meaning::Invalid(at) => Judged::Invalid(at, message()),
             Meaning::Refused => Judged::Refused(message()),
             Meaning::Split => Judged::Split(message()),
             Meaning::Pause => Judged::Pause(message()),
             Meaning::Retry { elsewhere } => {
-                if elsewhere && let Some(endpoint) = endpoint {
-                    self.endpoints.leave_out(endpoint);
-                }
                 let after = answer.retry_after(self.clock.now());
-                Judged::Retry { message: message(), after }
+                Judged::Retry { message: message(), after, elsewhere }
             }
-        }
-    }
-
-    fn unreachable(&self, url: &reqwest::Url) {
-        if let Some((endpoint, _)) = self.endpoints.of(url) {
-            self.endpoints.leave_out(endpoint);
         }
     }
 
@@ -415,8 +405,8 @@ impl Protocol for Collector {
         matches!(answer.status.as_u16(), 429 | 503) || Said::read(&answer.body).is_near_capacity()
     }
 
-    async fn confirmed(&self, promise: Promise, client: &reqwest::Client) -> Result<(), String> {
-        self.acks.confirmed(promise, client, &self.endpoints).await
+    async fn confirmed(&self, promise: Promise, service: &Service) -> Result<(), String> {
+        self.acks.confirmed(promise, service).await
     }
 
     fn patience(&self) -> Duration {

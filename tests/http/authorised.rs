@@ -1,6 +1,7 @@
 //! What authorises requests: tokens that are fetched and refused, signatures.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::fake_http::{Reply, Seen, Server};
 use crate::formats::{ids, records, sorted};
@@ -64,7 +65,39 @@ fn an_outage_of_the_token_server_is_waited_for() {
     });
     ran.ended(0);
     assert_eq!(events(&server), sorted(expected));
-    assert_eq!(ran.told("asking 127.0.0.1 for a token as `trailship`: status 503").len(), 1, "{}", ran.said);
+    assert!(ran.said.contains("asking 127.0.0.1 for a token as `trailship`: status 503"), "{}", ran.said);
+}
+
+#[test]
+fn a_token_server_that_fails_is_asked_ever_less_often_however_many_wait_for_it() {
+    let (server, ran, expected) = shipped(|_, number| {
+        let given = r#"{"access_token":"t2","expires_in":3600}"#;
+        Some(if number <= 5 { Reply::status(500) } else { Reply::Answer(200, Vec::new(), given.into()) })
+    });
+    ran.ended(0);
+    assert_eq!(events(&server), sorted(expected));
+    let asked: Vec<_> = server.seen().into_iter().filter(|seen| seen.uri == "/token").collect();
+    assert_eq!(asked.len(), 6);
+    // 0.1, 0.2, 0.4, 0.8 and 1.6 s after each other; each payload alone would have begun with 0.1 s.
+    assert!(asked[5].at - asked[0].at > Duration::from_secs(2));
+}
+
+#[test]
+fn a_token_is_asked_for_with_what_else_its_server_wants_to_know() {
+    let server = Server::start(|_, seen| match seen.uri.as_str() {
+        "/token" => Reply::Answer(200, Vec::new(), r#"{"access_token":"t1","expires_in":60}"#.into()),
+        _ => Reply::Take,
+    });
+    let (url, token_url) = (server.url("/in"), server.url("/token"));
+    let here = Here::with(&format!(
+        "[sinks.lake]\ntype = \"http\"\nurl = \"{url}\"\n[sinks.lake.auth]\ntype = \"oauth2\"\ntoken_url = \"{token_url}\"\nclient_id = \"trailship\"\nclient_secret = {{ env = \"CLIENT_SECRET\" }}\naudience = \"https://siem.example.com\"\nparameters = {{ organization = \"org 1\" }}\n"
+    ));
+    let here = here.knowing([("CLIENT_SECRET", "pa55-w0rd")]);
+    let expected = records(&here, 5);
+    here.once().ended(0);
+    assert_eq!(events(&server), sorted(expected));
+    let form = "grant_type=client_credentials&audience=https%3A%2F%2Fsiem.example.com&organization=org+1&client_id=trailship&client_secret=pa55-w0rd";
+    assert_eq!(server.seen()[0].body, form);
 }
 
 #[test]

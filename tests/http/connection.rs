@@ -115,3 +115,17 @@ fn a_proxy_is_asked_where_one_is_named() {
     here.once().ended(0);
     assert_eq!(ids(&proxy.taken()), sorted([&expected[..], &expected[..]].concat()));
 }
+
+#[test]
+fn a_proxy_that_is_not_there_is_named_without_its_password() {
+    let sink = "[sinks.lake]\ntype = \"http\"\nurl = \"http://ingest.invalid/in\"\n";
+    let named = "http://ingest.invalid through the proxy http://127.0.0.1:1: ";
+    let of_config = format!("{sink}connection = {{ proxy = \"http://127.0.0.1:1\" }}\n");
+    let of_environment = Here::with(sink).knowing([("HTTP_PROXY", "http://trailship:pa55-w0rd@127.0.0.1:1")]);
+    for here in [Here::with(&of_config), of_environment] {
+        records(&here, 5);
+        let mut running = here.start(&["run"]);
+        running.until("it says whom it asked", |said| said.contains(named));
+        assert!(!running.stop().said.contains("pa55-w0rd"));
+    }
+}

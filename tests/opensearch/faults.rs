@@ -242,6 +242,23 @@ fn a_template_that_may_not_be_installed_pauses_and_says_what_to_do() {
 }
 
 #[test]
+fn a_node_that_lets_nobody_in_or_is_gone_keeps_the_template_from_nothing() {
+    let locked = Server::start(|_, _| Reply::Answer(401, vec![], "who are you".into()));
+    let gone = Server::start(|_, _| Reply::Take).url("");
+    for other in [locked.url(""), gone] {
+        let fake = Fake::start();
+        let urls = format!("{other}\", \"{}", fake.url());
+        let here = Here::with(&format!("[sinks.search]\ntype = \"opensearch\"\nurl = [\"{urls}\"]"));
+        let expected = records(&here, 20);
+        let ran = here.once();
+        ran.ended(0);
+        assert_eq!((fake.events(), fake.held.lock().unwrap().templates.len()), (expected, 1));
+        assert!(!ran.said.contains("nothing is acknowledged"), "{}", ran.said);
+    }
+    assert_eq!(locked.seen().len(), 1);
+}
+
+#[test]
 fn a_data_stream_s_events_have_their_time_and_no_place_of_their_own() {
     let fake = Fake::start();
     let here = sending(&fake.url(), "data_stream = \"logs-cloudtrail-default\"\nids = false");

@@ -98,6 +98,32 @@ fn numbers_that_begin_anew_confirm_nothing_that_was_lost() {
     assert_eq!(channels.len(), 2);
 }
 
+/// What is said of a number is about another request, whose own answer has not come yet.
+#[test]
+fn what_is_indexed_under_a_number_of_a_restarted_server_confirms_nothing_older() {
+    let hec = Hec::start(acknowledging(Duration::from_secs(3600), 0));
+    let here = to(&[&hec], "ack_poll = \"200ms\"");
+    let mut ids = put(&here, "a", 20);
+    let mut running = here.start(&["run"]);
+    running.until("it is asked for", |_| !hec.polls().is_empty());
+    // What was received is gone; the next request is number 0 again, and is not answered for a while.
+    hec.restart();
+    hec.behave(|manners| manners.acks = Some(Acks { after: Duration::ZERO, lost: 0 }));
+    hec.hold(true);
+    ids.extend(put(&here, "b", 20));
+    running.until("the other request is there", |_| hec.asked().len() == 2);
+    let before = hec.polls().len();
+    running.until("number 0 is asked for", |_| hec.polls().len() > before);
+    hec.hold(false);
+    running.until("all is there", |_| {
+        let mut arrived = hec.ids();
+        arrived.dedup();
+        arrived == ids
+    });
+    running.until("it is said", |said| said.contains("acknowledgement numbers for a second time"));
+    running.stop().ended(0);
+}
+
 #[test]
 fn a_cookie_brings_requests_to_the_node_that_knows_them() {
     let hec = Hec::start(Manners { nodes: 3, ..acknowledging(Duration::from_secs(1), 0) });

@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 pub(crate) use self::manners::{Acks, Manners};
 
@@ -54,6 +55,8 @@ struct Told {
     /// By node and channel: what is not acknowledged yet.
     channels: BTreeMap<(usize, String), Channel>,
     requests: u64,
+    /// Whether answers to requests for events are held back.
+    holds: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -122,6 +125,11 @@ impl Hec {
     /// Forgets what was not indexed, and numbers acknowledgements from 0 again.
     pub(crate) fn restart(&self) {
         self.told().channels.clear();
+    }
+
+    /// Holds back the answers to requests for events that come from now on, or gives them.
+    pub(crate) fn hold(&self, holds: bool) {
+        self.told().holds.send_replace(holds);
     }
 
     /// What is indexed, as it came.
@@ -194,10 +202,11 @@ async fn one(
     let takes = told.lock().unwrap().manners.takes;
     tokio::time::sleep(takes).await;
     let query = head.uri.query().unwrap_or_default().to_owned();
-    let fate = {
+    let (fate, mut holds) = {
         let mut told = told.lock().unwrap();
         told.index_what_is_due();
-        match (head.method.as_str(), head.uri.path()) {
+        let holds = told.holds.subscribe();
+        let fate = match (head.method.as_str(), head.uri.path()) {
             ("GET", "/services/collector/health") => {
                 told.health += 1;
                 let (status, code) = told.manners.health;
@@ -206,8 +215,12 @@ async fn one(
             ("POST", "/services/collector/event") => told.events(&head.headers, &query, &body),
             ("POST", "/services/collector/ack") => told.acks(&head.headers, &query, &body),
             _ => says(404, "The requested URL was not found on this server.", 404),
-        }
+        };
+        (fate, holds)
     };
+    if head.uri.path() == "/services/collector/event" {
+        holds.wait_for(|holds| !holds).await.unwrap();
+    }
     let (status, text, headers) = match fate {
         Fate::Answered(status, text, headers) => (status, text, headers),
         Fate::Hangs => std::future::pending().await,
@@ -290,6 +303,9 @@ impl Told {
         let manners = self.manners.clone();
         if let Some(refused) = Self::known(headers) {
             return refused;
+        }
+        if manners.locked {
+            return says(403, "Token disabled", 1);
         }
         let node = self.node(headers);
         if manners.acks.is_some() {

@@ -17,8 +17,10 @@ mod kept;
 mod oauth2;
 mod sigv4;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,6 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use super::client::Client;
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::config::{At, Problem, Secret};
@@ -77,6 +80,12 @@ pub struct AuthConfig {
     /// `oauth2`: what is asked for; several with spaces between. Default: what the server gives without.
     #[serde(default)]
     pub scope: Option<At<String>>,
+    /// `oauth2`: whom the token is for, as Auth0 and others want to know it. Default: nobody is named.
+    #[serde(default)]
+    pub audience: Option<At<String>>,
+    /// `oauth2`: what else stands in a request for a token, by name, as `resource`.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, At<String>>,
     /// `oauth2`: where the client's id and secret stand in a request for a token. Default: in its body.
     #[serde(default)]
     pub credentials_in: Option<At<CredentialsIn>>,
@@ -145,6 +154,8 @@ pub enum Trouble {
     Retry {
         /// What happened.
         message: String,
+        /// Not before.
+        after: Option<Duration>,
     },
     /// Credentials or configuration: the whole sink waits, and says so.
     #[error("{message}")]
@@ -166,6 +177,28 @@ pub fn may_carry_secrets(url: &Url) -> bool {
 }
 
 impl AuthConfig {
+    /// One of a type, of which nothing else is said.
+    pub fn of(kind: Kind) -> AuthConfig {
+        AuthConfig {
+            r#type: kind.into(),
+            token: None,
+            user: None,
+            password: None,
+            header: None,
+            key: None,
+            prefix: None,
+            service: None,
+            aws: None,
+            token_url: None,
+            client_id: None,
+            client_secret: None,
+            scope: None,
+            audience: None,
+            parameters: BTreeMap::new(),
+            credentials_in: None,
+        }
+    }
+
     /// What is wrong with it. `urls` are where requests go.
     pub fn problems<'u>(&self, urls: impl IntoIterator<Item = &'u Url>) -> Vec<Problem> {
         let kind = *self.r#type.value();
@@ -208,6 +241,16 @@ impl AuthConfig {
             let label = "leave line breaks out";
             problems.push(Problem::error(prefix.span(), "no header can carry this `prefix`", label));
         }
+        for (name, value) in &self.parameters {
+            let (message, label) = match name.as_str() {
+                "grant_type" => ("only client credentials are asked for".to_owned(), "take it out"),
+                "scope" | "audience" | "client_id" | "client_secret" => {
+                    (format!("`{name}` has a setting of its own"), "write it beside `parameters`")
+                }
+                _ => continue,
+            };
+            problems.push(Problem::error(value.span(), message, label));
+        }
         if let Some(user) = self.user.as_ref().filter(|user| user.contains(':')) {
             let label = "basic authorisation ends the name at the first one";
             problems.push(Problem::error(user.span(), "`user` has a colon", label));
@@ -239,8 +282,16 @@ impl AuthConfig {
         problems
     }
 
+    /// What is asked for with a token, by name.
+    fn asks(&self) -> Vec<(String, String)> {
+        let named = [("scope", &self.scope), ("audience", &self.audience)];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let others = self.parameters.iter().map(|(name, value)| (name.as_str(), value));
+        named.chain(others).map(|(name, value)| (name.to_owned(), value.value().clone())).collect()
+    }
+
     /// Each setting: the type it belongs to, its name, where it is stated, whether it has to be.
-    fn settings(&self) -> [(Kind, &'static str, Option<Range<usize>>, bool); 13] {
+    fn settings(&self) -> [(Kind, &'static str, Option<Range<usize>>, bool); 15] {
         fn span<T>(at: &Option<At<T>>) -> Option<Range<usize>> {
             at.as_ref().map(At::span)
         }
@@ -257,6 +308,8 @@ impl AuthConfig {
             (Kind::Oauth2, "client_id", span(&self.client_id), true),
             (Kind::Oauth2, "client_secret", span(&self.client_secret), true),
             (Kind::Oauth2, "scope", span(&self.scope), false),
+            (Kind::Oauth2, "audience", span(&self.audience), false),
+            (Kind::Oauth2, "parameters", self.parameters.values().next().map(At::span), false),
             (Kind::Oauth2, "credentials_in", span(&self.credentials_in), false),
         ]
     }
@@ -275,7 +328,7 @@ impl AuthConfig {
 /// Authorises the requests of one sink.
 pub struct Authorizer {
     current: Mutex<(AuthConfig, Arc<Way>)>,
-    client: reqwest::Client,
+    client: Client,
     clock: Clock,
 }
 
@@ -286,31 +339,66 @@ enum Way {
     Token(oauth2::Tokens),
 }
 
+/// What one request is authorised with.
+pub struct Key(Held);
+
+enum Held {
+    Header(HeaderName, HeaderValue),
+    Sign(Arc<Way>, sigv4::Found),
+}
+
+impl Key {
+    fn token(token: HeaderValue) -> Key {
+        Key(Held::Header(AUTHORIZATION, token))
+    }
+}
+
 impl Authorizer {
     /// Makes one; nothing is fetched yet. `client` asks for tokens: that of the sink, with its proxy and certificates.
     ///
     /// # Errors
     /// What is wrong with the settings, in words.
-    pub fn build(config: &AuthConfig, client: &reqwest::Client, clock: &Clock) -> Result<Authorizer, String> {
+    pub fn build(config: &AuthConfig, client: &Client, clock: &Clock) -> Result<Authorizer, String> {
         let way = Arc::new(Way::of(config)?);
         let (client, clock) = (client.clone(), clock.clone());
         Ok(Authorizer { current: Mutex::new((config.clone(), way)), client, clock })
+    }
+
+    /// What a request is authorised with; fetched where there is none.
+    ///
+    /// # Errors
+    /// There is no token and no credentials to be had: for now, or until somebody does something.
+    pub async fn key(&self) -> Result<Key, Trouble> {
+        let way = self.way();
+        Ok(match &*way {
+            Way::Header(name, value) => Key(Held::Header(name.clone(), value.clone())),
+            Way::Sign(signer) => Key(Held::Sign(way.clone(), signer.get(&self.clock).await?)),
+            Way::Token(tokens) => Key::token(tokens.get(&self.client, &self.clock).await?),
+        })
+    }
+
+    /// The same at once, where nothing has to be fetched for it.
+    pub fn at_hand(&self) -> Option<Key> {
+        let way = self.way();
+        match &*way {
+            Way::Header(name, value) => Some(Key(Held::Header(name.clone(), value.clone()))),
+            Way::Sign(signer) => Some(Key(Held::Sign(way.clone(), signer.at_hand(&self.clock)?))),
+            Way::Token(tokens) => tokens.at_hand(&self.clock).map(Key::token),
+        }
     }
 
     /// Adds to a request what authorises it, in the place of what was there. The last thing that is done to a request: the
     /// URL, the headers and the body are signed as they are.
     ///
     /// # Errors
-    /// There is no token and no credentials to be had: for now, or until somebody does something.
-    pub async fn authorize(&self, request: &mut Request) -> Result<(), Trouble> {
-        match &*self.way() {
-            Way::Header(name, value) => {
-                request.headers_mut().insert(name.clone(), value.clone());
-            }
-            Way::Sign(signer) => signer.sign(request, &self.clock).await?,
-            Way::Token(tokens) => {
-                let token = tokens.get(&self.client, &self.clock).await?;
-                request.headers_mut().insert(AUTHORIZATION, token);
+    /// It cannot be signed, and why.
+    pub fn authorize(&self, request: &mut Request, key: Key) -> Result<(), Trouble> {
+        match key.0 {
+            Held::Header(name, value) => drop(request.headers_mut().insert(name, value)),
+            Held::Sign(way, found) => {
+                if let Way::Sign(signer) = &*way {
+                    signer.sign(request, found, &self.clock)?;
+                }
             }
         }
         Ok(())
@@ -376,7 +464,7 @@ impl Way {
                     .map_err(|error| format!("`token_url`: {error}"))?,
                 id: given(&config.client_id, "client_id")?.clone(),
                 secret: given(&config.client_secret, "client_secret")?.clone(),
-                scope: config.scope.as_ref().map(|scope| scope.value().clone()),
+                asks: config.asks(),
                 credentials_in: config.credentials_in.as_ref().map_or(CredentialsIn::Body, |at| *at.value()),
             })?),
         })

@@ -1,15 +1,18 @@
 //! How a server is reached: connections, certificates, proxies; and what comes back of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
-use reqwest::{Certificate, Client, Identity, Proxy, Url, redirect};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::{Certificate, Identity, Proxy, Request, Url, redirect};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::may_carry_secrets;
+use super::handed::Handed;
 use crate::clock::Timestamp;
 use crate::config::{At, Duration as Span, ValueError};
 use crate::telemetry::escaped;
@@ -66,10 +69,14 @@ impl Connection {
     /// # Errors
     /// Which setting cannot be used, and why.
     pub fn client(&self, sink: &str) -> Result<Client, String> {
+        let proxies = match &self.proxy {
+            Some(proxy) => Matcher::builder().all(proxy.value().as_str()).build(),
+            None => Matcher::from_env(),
+        };
         let read =
             |path: &Path| std::fs::read(path).map_err(|error| format!("reading {}: {error}", path.display()));
         let bad = |path: &Path, what: &str| format!("{}: {what}", path.display());
-        let mut builder = Client::builder()
+        let mut builder = reqwest::Client::builder()
             .user_agent(concat!("trailship/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .timeout(self.timeout.get())
@@ -104,7 +111,8 @@ impl Connection {
             );
             builder = builder.tls_danger_accept_invalid_certs(true);
         }
-        builder.build().map_err(|error| format!("setting up connections: {}", chain(&error)))
+        let http = builder.build().map_err(|error| format!("setting up connections: {}", chain(&error)))?;
+        Ok(Client { http, proxies: Arc::new(proxies) })
     }
 
     /// What is wrong with the settings together, and where.
@@ -197,45 +205,119 @@ impl std::fmt::Debug for Target {
     }
 }
 
+/// Sends requests.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    /// Which proxy a request goes through, for messages.
+    proxies: Arc<Matcher>,
+}
+
+/// How an answer is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Bytes of its body that are read, at most; the connection is given up where there are more.
+    pub most: usize,
+    /// Whether a success is one whatever becomes of its body.
+    pub status_decides: bool,
+}
+
+impl From<usize> for Reading {
+    fn from(most: usize) -> Reading {
+        Reading { most, status_decides: false }
+    }
+}
+
+/// There was no answer.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// Who did not answer, through whom it was asked, and what happened.
+    pub message: String,
+    /// The request may have arrived.
+    pub connected: bool,
+    /// It took too long.
+    pub timed_out: bool,
+}
+
 /// What came back, its body cut.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Where the request went. Not to be shown: it may hold a secret.
-    pub url: Url,
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, up to the protocol's limit.
+    /// The body, as much as is read of it.
     pub body: Bytes,
     /// Whether there was more.
     pub cut: bool,
+    /// Whether it came before the request was sent to its end.
+    pub early: bool,
     /// What the request carried that must not be shown.
     secrets: Vec<String>,
 }
 
-impl Answer {
-    /// Sends a request and reads its answer, up to `most` bytes of it.
-    ///
-    /// # Errors
-    /// As reqwest says.
-    pub async fn of(client: &Client, request: reqwest::Request, most: usize) -> reqwest::Result<Answer> {
-        let secrets = secrets_of(&request);
-        let mut response = client.execute(request).await?;
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let url = response.url().clone();
-        let (mut body, mut cut) = (BytesMut::new(), false);
-        while let Some(chunk) = response.chunk().await? {
-            let room = most - body.len();
-            cut = chunk.len() > room;
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if cut {
-                break;
-            }
-        }
-        Ok(Answer { url, status, headers, body: body.freeze(), cut, secrets })
+impl Client {
+    /// One without a proxy, with this for its connections.
+    #[cfg(test)]
+    pub fn plain(http: reqwest::Client) -> Client {
+        Client { http, proxies: Arc::new(Matcher::builder().build()) }
     }
 
+    /// Sends a request and reads its answer. `body` is the request's, where it may be large.
+    ///
+    /// # Errors
+    /// There was no answer, or not the whole of it that is read.
+    pub async fn send(
+        &self,
+        mut request: Request,
+        body: Option<&Bytes>,
+        reading: impl Into<Reading>,
+    ) -> Result<Answer, Unanswered> {
+        let Reading { most, status_decides } = reading.into();
+        let secrets = secrets_of(&request);
+        let url = request.url().clone();
+        let unanswered = |error: reqwest::Error| Unanswered {
+            connected: !error.is_connect(),
+            timed_out: error.is_timeout(),
+            message: format!("{}: {}", self.place(&url), chain(&error.without_url())),
+        };
+        let handed = body.map_or_else(Handed::default, |body| Handed::over(&mut request, body));
+        let mut response = self.http.execute(request).await.map_err(unanswered)?;
+        let early = !handed.is_over();
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let decided = status_decides && status.is_success();
+        let (mut body, mut cut) = (BytesMut::new(), false);
+        while !cut {
+            match response.chunk().await {
+                Ok(None) => break,
+                Ok(Some(chunk)) => {
+                    let room = most - body.len();
+                    cut = chunk.len() > room;
+                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                }
+                Err(_) if decided => cut = true,
+                Err(error) => return Err(unanswered(error)),
+            }
+        }
+        Ok(Answer { status, headers, body: body.freeze(), cut, early, secrets })
+    }
+
+    /// Whom a request to this URL goes to, and through which proxy, without what may be a secret.
+    pub fn place(&self, url: &Url) -> String {
+        let server = url.origin().ascii_serialization();
+        let uri = url.as_str().parse().ok();
+        match uri.and_then(|uri| self.proxies.intercept(&uri)) {
+            Some(proxy) => {
+                let (scheme, proxy) = (proxy.uri().scheme_str().unwrap_or("http"), proxy.uri());
+                let host = proxy.authority().map_or("", |all| all.as_str().rsplit('@').next().unwrap_or(""));
+                format!("{server} through the proxy {scheme}://{host}")
+            }
+            None => server,
+        }
+    }
+}
+
+impl Answer {
     /// The status and the beginning of the body, for messages: cut, escaped, and without the secrets of the request, which
     /// some servers repeat.
     pub fn shown(&self) -> String {
@@ -304,13 +386,12 @@ mod tests {
             headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
         }
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let url = Url::parse("https://siem.example.com/in").unwrap();
         Answer {
-            url,
             status: StatusCode::SERVICE_UNAVAILABLE,
             headers,
             body,
             cut: false,
+            early: false,
             secrets: Vec::new(),
         }
     }

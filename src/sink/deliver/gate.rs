@@ -3,16 +3,20 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long the first pause is; each further one is twice as long, up to [`LONGEST`].
-const FIRST: Duration = Duration::from_secs(10);
+pub const FIRST: Duration = Duration::from_secs(10);
 /// The longest pause: so late at most is a mended setting on the other side noticed.
-const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_secs(60);
 
 /// Open until it is closed.
 #[derive(Debug, Default)]
-pub struct Gate(Mutex<Option<Closed>>);
+pub struct Gate {
+    closed: Mutex<Option<Closed>>,
+    changed: Notify,
+}
 
 #[derive(Debug)]
 struct Closed {
@@ -66,7 +70,26 @@ impl Gate {
 
     /// A request was accepted.
     pub fn open(&self) {
-        *self.lock() = None;
+        if self.lock().take().is_some() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Waits until there may be a try.
+    pub async fn wait(&self) {
+        loop {
+            // Registered before looking: what changes in between is not missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let until = self.lock().as_ref().map(|closed| closed.until);
+            match until.filter(|until| Instant::now() < *until) {
+                None => return,
+                Some(until) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(until) => {}
+                },
+            }
+        }
     }
 
     /// New settings: the next request tries at once.
@@ -74,10 +97,11 @@ impl Gate {
         if let Some(closed) = &mut *self.lock() {
             (closed.until, closed.tried, closed.pause) = (Instant::now(), false, FIRST / 2);
         }
+        self.changed.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Closed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,8 +145,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn new_settings_are_tried_at_once() {
         let gate = Gate::default();
+        let began = Instant::now();
         gate.close("401");
-        gate.retry_now();
+        let renewed = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            gate.retry_now();
+        };
+        tokio::join!(gate.wait(), gate.wait(), renewed);
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
         gate.pass().unwrap();
         gate.pass().unwrap_err();
     }

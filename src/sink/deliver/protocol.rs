@@ -3,23 +3,43 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::{Answer, Part, Trouble};
+use reqwest::Request;
+
+use super::client::Reading;
+use super::endpoints::Endpoint;
+use super::{Answer, Part, Service, Trouble};
 
 /// How a service is spoken to.
 pub trait Protocol: Send + Sync {
-    /// Makes the request for a part; signs it, chooses an endpoint.
-    fn request(&self, part: &Part) -> impl Future<Output = Result<reqwest::Request, Trouble>> + Send;
+    /// What is kept of a request on its way. Dropped before its answer was judged, there was none.
+    type Sent: Send;
 
-    /// What an answer to the request for a part means. Successes too.
-    fn judge(&self, answer: &Answer, part: &Part) -> Judged;
-
-    /// Bytes of an answer that are needed to judge it.
-    fn answer_limit(&self) -> usize {
-        64 << 10
+    /// Waits until the service is as requests need it.
+    ///
+    /// # Errors
+    /// It cannot be made so: for now, or until somebody does something.
+    fn ready(&self, _service: &Service) -> impl Future<Output = Result<(), Trouble>> + Send {
+        async { Ok(()) }
     }
 
-    /// No answer came from this URL: an endpoint may be left out for a while.
-    fn unreachable(&self, _url: &reqwest::Url) {}
+    /// What an endpoint that was left out is asked first, if anything; an answer below 500 is good enough.
+    fn health(&self, _endpoint: &Endpoint) -> Option<Request> {
+        None
+    }
+
+    /// Makes the request for a part: all but its body and what authorises it.
+    fn request(&self, part: &Part, endpoint: &Endpoint) -> (Request, Self::Sent);
+
+    /// The request never reached the service.
+    fn unsent(&self, _sent: Self::Sent) {}
+
+    /// What an answer to the request for a part means. Successes too.
+    fn judge(&self, answer: &Answer, part: &Part, endpoint: &Endpoint, sent: Self::Sent) -> Judged;
+
+    /// How much of an answer is needed to judge it.
+    fn reading(&self) -> Reading {
+        (64 << 10).into()
+    }
 
     /// Whether a request sent again is recognised by the other side, so that nothing arrives twice.
     fn recognises(&self) -> bool {
@@ -31,7 +51,7 @@ pub trait Protocol: Send + Sync {
         matches!(answer.status.as_u16(), 429 | 503)
     }
 
-    /// Waits until what was received is confirmed: see [`Judged::Received`]. `client` may ask for it.
+    /// Waits until what was received is confirmed: see [`Judged::Received`].
     ///
     /// Cancel: it is not known whether it is.
     ///
@@ -40,7 +60,7 @@ pub trait Protocol: Send + Sync {
     fn confirmed(
         &self,
         _promise: Promise,
-        _client: &reqwest::Client,
+        _service: &Service,
     ) -> impl Future<Output = Result<(), String>> + Send {
         async { Ok(()) }
     }
@@ -66,6 +86,8 @@ pub enum Judged {
         message: String,
         /// Not before.
         after: Option<Duration>,
+        /// Another endpoint may take it: this one is left out for a while.
+        elsewhere: bool,
     },
     /// Credentials or settings are wrong: the whole sink waits.
     Pause(String),

@@ -5,17 +5,16 @@
 #[doc(hidden)]
 pub mod fuzz;
 
-use std::sync::Arc;
-
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method};
+use reqwest::Request;
 use serde::Deserialize;
 
-use super::endpoints::Endpoints;
 use super::ready::Ready;
 use crate::clock::Clock;
 use crate::encode::compress::Compression;
-use crate::sink::deliver::{Answer, AuthConfig, Item, Judged, Part, Protocol, Trouble};
+use crate::sink::deliver::client::Reading;
+use crate::sink::deliver::{Answer, Endpoint, Item, Judged, Part, Protocol, Service, Trouble};
 use crate::telemetry::escaped;
 
 /// Bytes of an answer that are read; 10,000 events with an error each are a tenth of it.
@@ -62,7 +61,8 @@ const TOO_MANY_FIELDS: (&str, &str) = (
 
 /// Speaks to a cluster.
 pub struct OpenSearch {
-    endpoints: Arc<Endpoints>,
+    /// What messages call the cluster.
+    cluster: String,
     ready: Option<Ready>,
     stream: Option<Box<str>>,
     headers: HeaderMap,
@@ -72,7 +72,7 @@ pub struct OpenSearch {
 
 impl OpenSearch {
     pub(super) fn new(
-        endpoints: Arc<Endpoints>,
+        cluster: String,
         ready: Option<Ready>,
         stream: Option<Box<str>>,
         compression: Compression,
@@ -84,42 +84,39 @@ impl OpenSearch {
         if let Some(encoding) = compression.header() {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
-        OpenSearch { endpoints, ready, stream, headers, ids, clock }
-    }
-
-    /// Takes secrets that were read again.
-    pub fn renew(&self, auth: Option<&AuthConfig>) {
-        if let Some(Err(error)) = self.ready.as_ref().map(|ready| ready.renew(auth)) {
-            tracing::error!(%error, "the secrets known before stay");
-        }
+        OpenSearch { cluster, ready, stream, headers, ids, clock }
     }
 }
 
 impl Protocol for OpenSearch {
-    async fn request(&self, part: &Part) -> Result<reqwest::Request, Trouble> {
-        if let Some(ready) = &self.ready {
-            ready.ready(&self.endpoints).await?;
+    type Sent = ();
+
+    async fn ready(&self, service: &Service) -> Result<(), Trouble> {
+        match &self.ready {
+            Some(ready) => ready.ready(service).await,
+            None => Ok(()),
         }
+    }
+
+    fn request(&self, part: &Part, endpoint: &Endpoint) -> (Request, ()) {
         // What stands in names by chance (an environment's) may have large letters.
         let index = match &self.stream {
             Some(stream) => stream.to_string(),
             None => part.partition.to_ascii_lowercase(),
         };
-        let url = self.endpoints.url(&format!("/{index}/_bulk?{WANTED}"));
-        let mut request = reqwest::Request::new(Method::POST, url);
+        let mut request = Request::new(Method::POST, endpoint.url(&format!("/{index}/_bulk?{WANTED}")));
         request.headers_mut().clone_from(&self.headers);
-        *request.body_mut() = Some(part.body.clone().into());
-        Ok(request)
+        (request, ())
     }
 
-    fn judge(&self, answer: &Answer, part: &Part) -> Judged {
-        let cluster = self.endpoints.shown();
-        let message = || format!("{cluster} answers {}", answer.shown());
+    fn judge(&self, answer: &Answer, part: &Part, endpoint: &Endpoint, (): ()) -> Judged {
+        let cluster = &self.cluster;
+        let message = || format!("{} answers {}", endpoint.target(), answer.shown());
         match answer.status.as_u16() {
             200..300 => {
                 if answer.cut {
                     let message = format!("{cluster} answers more than {} MiB", ANSWER >> 20);
-                    return Judged::Retry { message, after: None };
+                    return Judged::Retry { message, after: None, elsewhere: false };
                 }
                 judged(&answer.body, part.records).unwrap_or_else(|error| {
                     Judged::Pause(format!(
@@ -129,19 +126,16 @@ impl Protocol for OpenSearch {
             }
             413 => Judged::Split(message()),
             408 | 425 | 429 | 500..600 => {
-                Judged::Retry { message: message(), after: answer.retry_after(self.clock.now()) }
+                let after = answer.retry_after(self.clock.now());
+                Judged::Retry { message: message(), after, elsewhere: false }
             }
             400 => Judged::Refused(message()),
             _ => Judged::Pause(message()),
         }
     }
 
-    fn answer_limit(&self) -> usize {
-        ANSWER
-    }
-
-    fn unreachable(&self, url: &reqwest::Url) {
-        self.endpoints.unreachable(url);
+    fn reading(&self) -> Reading {
+        ANSWER.into()
     }
 
     fn recognises(&self) -> bool {
@@ -187,7 +181,7 @@ fn judged(body: &[u8], records: u32) -> Result<Judged, serde_json::Error> {
     let Bulk { items, .. } = serde_json::from_slice(body)?;
     if items.len() != records as usize {
         let message = format!("the cluster answers for {} of {records} events", items.len());
-        return Ok(Judged::Retry { message, after: None });
+        return Ok(Judged::Retry { message, after: None, elsewhere: false });
     }
     let mut not_taken = Vec::new();
     for (at, item) in (0..).zip(items) {

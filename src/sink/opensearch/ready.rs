@@ -1,21 +1,17 @@
 //! Before the first event: the index template and the policy are there as we mean them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
+use reqwest::Request;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::endpoints::Endpoints;
 use super::mapping::Mapping;
 use super::template::Plan;
 use crate::clock::Clock;
-use crate::sink::Build;
-use crate::sink::deliver::auth::Authorizer;
-use crate::sink::deliver::client::chain;
-use crate::sink::deliver::{Answer, AuthConfig, Trouble};
+use crate::sink::deliver::{Answer, Endpoint, Service, Trouble};
 
 /// Bytes of an answer that are read: the templates of one name, the bulk of which is ours.
 const ANSWER: usize = 1 << 20;
@@ -28,37 +24,18 @@ pub(super) struct Ready {
     name: String,
     template: Value,
     policy: Option<(String, Value)>,
-    client: reqwest::Client,
-    auth: Option<Authorizer>,
     clock: Clock,
 }
 
 impl Ready {
-    pub(super) fn new(
-        plan: &Plan,
-        mapping: &Mapping,
-        client: reqwest::Client,
-        auth: Option<&AuthConfig>,
-        build: &Build<'_>,
-    ) -> Result<Ready, String> {
-        let auth = auth.map(|auth| Authorizer::build(auth, &client, &build.clock)).transpose()?;
-        Ok(Ready {
+    pub(super) fn new(plan: &Plan, mapping: &Mapping, clock: Clock) -> Ready {
+        Ready {
             done: AtomicBool::new(false),
             turn: Mutex::new(()),
             name: plan.name.clone(),
             template: plan.template(mapping),
             policy: plan.policy(),
-            client,
-            auth,
-            clock: build.clock.clone(),
-        })
-    }
-
-    /// Takes secrets that were read again.
-    pub(super) fn renew(&self, auth: Option<&AuthConfig>) -> Result<(), String> {
-        match (&self.auth, auth) {
-            (Some(now), Some(auth)) => now.renew(auth),
-            _ => Ok(()),
+            clock,
         }
     }
 
@@ -66,7 +43,7 @@ impl Ready {
     ///
     /// # Errors
     /// Why they are not: for now, or until somebody does something.
-    pub(super) async fn ready(&self, endpoints: &Arc<Endpoints>) -> Result<(), Trouble> {
+    pub(super) async fn ready(&self, service: &Service) -> Result<(), Trouble> {
         if self.done.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -76,9 +53,9 @@ impl Ready {
         }
         // The policy first: an index takes the one that is there when it is made.
         if let Some((path, policy)) = &self.policy {
-            let known = self.ask(endpoints, Method::GET, path, None).await?;
+            let known = ask(service, Method::GET, path, None).await?;
             if known.status == StatusCode::NOT_FOUND {
-                let made = self.ask(endpoints, Method::PUT, path, Some(policy)).await?;
+                let made = ask(service, Method::PUT, path, Some(policy)).await?;
                 self.expect(&made, "policy", path)?;
                 tracing::info!(policy = %self.name, "a policy of indexes was made");
             } else {
@@ -86,7 +63,7 @@ impl Ready {
             }
         }
         let path = format!("/_index_template/{}", self.name);
-        let known = self.ask(endpoints, Method::GET, &path, None).await?;
+        let known = ask(service, Method::GET, &path, None).await?;
         if known.status != StatusCode::NOT_FOUND {
             self.expect(&known, "index template", &path)?;
         }
@@ -101,41 +78,12 @@ impl Ready {
             return Err(Trouble::Pause { message });
         }
         if meta["fingerprint"] != self.template["_meta"]["fingerprint"] {
-            let made = self.ask(endpoints, Method::PUT, &path, Some(&self.template)).await?;
+            let made = ask(service, Method::PUT, &path, Some(&self.template)).await?;
             self.expect(&made, "index template", &path)?;
             tracing::info!(template = %self.name, "an index template was installed");
         }
         self.done.store(true, Ordering::Release);
         Ok(())
-    }
-
-    async fn ask(
-        &self,
-        endpoints: &Arc<Endpoints>,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Answer, Trouble> {
-        let url = endpoints.url(path);
-        let mut request = reqwest::Request::new(method, url.clone());
-        if let Some(body) = body {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.body_mut() = Some(body.to_string().into());
-        }
-        if let Some(auth) = &self.auth {
-            auth.authorize(&mut request).await?;
-        }
-        let answer = Answer::of(&self.client, request, ANSWER).await.map_err(|error| {
-            endpoints.unreachable(&url);
-            let place = url.origin().ascii_serialization();
-            Trouble::Retry { message: format!("{place}: {}", chain(&error.without_url())) }
-        })?;
-        if matches!(answer.status.as_u16(), 401 | 403)
-            && let Some(auth) = &self.auth
-        {
-            auth.refused();
-        }
-        Ok(answer)
     }
 
     /// The answer is a success.
@@ -144,11 +92,8 @@ impl Ready {
         match answer.status.as_u16() {
             200..300 => Ok(()),
             408 | 425 | 429 | 500..600 => {
-                let wait =
-                    answer.retry_after(self.clock.now()).map(|wait| format!("; after {} s", wait.as_secs()));
-                let message =
-                    format!("asking for the {what} `{}`: {shown}{}", self.name, wait.unwrap_or_default());
-                Err(Trouble::Retry { message })
+                let message = format!("asking for the {what} `{}`: {shown}", self.name);
+                Err(Trouble::Retry { message, after: answer.retry_after(self.clock.now()) })
             }
             401 => Err(Trouble::Pause { message: format!("the credentials are refused: {shown}") }),
             _ => {
@@ -160,4 +105,16 @@ impl Ready {
             }
         }
     }
+}
+
+async fn ask(service: &Service, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Trouble> {
+    let request = |endpoint: &Endpoint| {
+        let mut request = Request::new(method.clone(), endpoint.url(path));
+        if let Some(body) = body {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body.to_string().into());
+        }
+        request
+    };
+    service.ask_any(request, ANSWER).await
 }

@@ -20,6 +20,8 @@ pub(crate) struct Manners {
     pub(crate) hangs: u64,
     /// Requests at which it disconnects; every other one is taken.
     pub(crate) dies: u64,
+    /// Whether it lets nobody in.
+    pub(crate) locked: bool,
     /// Indexer acknowledgment.
     pub(crate) acks: Option<Acks>,
     /// The longest body, before decompression; more is a page.
@@ -52,6 +54,7 @@ impl Default for Manners {
             busy: 0,
             hangs: 0,
             dies: 0,
+            locked: false,
             acks: None,
             longest: usize::MAX,
             indexes: Vec::new(),

@@ -12,6 +12,10 @@ const EARLY: Duration = Duration::from_secs(60);
 const LATE_ANSWERS: Duration = Duration::from_secs(10);
 /// What is refused though it is new is not dropped again before this.
 const AGAIN: Duration = Duration::from_secs(300);
+/// How long nobody tries after fetching has failed; each further time twice as long, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest of these times.
+const LONGEST: Duration = Duration::from_secs(30);
 /// A renewal that failed while the old one is still good is not tried again before this.
 const LATER: Duration = Duration::from_secs(5);
 
@@ -25,10 +29,35 @@ struct State<T> {
     value: Option<Value<T>>,
     /// How often fetching was tried, and how it ended last, where it failed: whoever waited meanwhile takes that answer.
     tries: u64,
-    failed: Option<Trouble>,
+    failed: Option<Failed>,
     /// When it was dropped last because it was refused, and whether what came then was refused, too.
     dropped: Option<Timestamp>,
     new_refused: bool,
+}
+
+/// Fetching has failed.
+struct Failed {
+    trouble: Trouble,
+    pause: Duration,
+    /// Nobody tries before, but where it takes somebody to mend it: then the sink pauses anyway.
+    until: Option<Timestamp>,
+}
+
+impl Failed {
+    /// Whether it is too soon for another try. (A clock that was put back keeps nobody from it.)
+    fn is_recent(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| now < until && until.since(now) <= self.pause)
+    }
+
+    /// What is told to whoever asks meanwhile.
+    fn told(&self, now: Timestamp) -> Trouble {
+        match (&self.trouble, self.until) {
+            (Trouble::Retry { message, .. }, Some(until)) => {
+                Trouble::Retry { message: message.clone(), after: Some(until.since(now)) }
+            }
+            (trouble, _) => trouble.clone(),
+        }
+    }
 }
 
 struct Value<T> {
@@ -52,10 +81,16 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Clone> Kept<T> {
+    /// What is kept, where it is good.
+    pub(super) fn at_hand(&self, clock: &Clock) -> Option<T> {
+        let now = clock.now();
+        self.lock().value.as_ref().filter(|value| now < value.expires).map(|value| value.value.clone())
+    }
+
     /// Gives what is kept, or fetches it. One fetches, the others wait; where the old one is still good they take that.
     ///
     /// # Errors
-    /// It could not be fetched. Everybody who waited for the same try gets its error.
+    /// It could not be fetched. Everybody who waited for the same try gets its error, and so does who asks soon after.
     pub(super) async fn get<F>(&self, clock: &Clock, fetch: impl FnOnce() -> F) -> Result<T, Trouble>
     where
         F: Future<Output = Result<Fetched<T>, Trouble>>,
@@ -80,10 +115,10 @@ impl<T: Clone> Kept<T> {
             if let Some(value) = state.value.as_ref().filter(|value| now < value.renew) {
                 return Ok(value.value.clone());
             }
-            if state.tries != tries
-                && let Some(trouble) = &state.failed
+            if let Some(failed) = &state.failed
+                && (state.tries != tries || failed.is_recent(now))
             {
-                return Err(trouble.clone());
+                return good.ok_or_else(|| failed.told(now));
             }
         }
         let fetched = fetch().await;
@@ -104,7 +139,12 @@ impl<T: Clone> Kept<T> {
                 Ok(value)
             }
             Err(trouble) => {
-                state.failed = Some(trouble.clone());
+                let before = state.failed.take().map_or(FIRST / 2, |failed| failed.pause);
+                let pause = (before * 2).min(LONGEST);
+                let until = matches!(trouble, Trouble::Retry { .. }).then(|| now.after(pause));
+                let failed = Failed { trouble: trouble.clone(), pause, until };
+                let told = failed.told(now);
+                state.failed = Some(failed);
                 match (&mut state.value, good) {
                     // It may have been refused, and dropped, meanwhile.
                     (Some(kept), Some(good)) if now < kept.expires => {
@@ -112,7 +152,7 @@ impl<T: Clone> Kept<T> {
                         tracing::warn!(error = %trouble, "what authorises requests cannot be renewed: the one that is good still serves");
                         Ok(good)
                     }
-                    _ => Err(trouble),
+                    _ => Err(told),
                 }
             }
         }
@@ -164,7 +204,7 @@ mod tests {
     }
 
     fn down() -> Trouble {
-        Trouble::Retry { message: "down".into() }
+        Trouble::Retry { message: "down".into(), after: None }
     }
 
     #[tokio::test]
@@ -201,9 +241,38 @@ mod tests {
             Err(down())
         };
         let answers = tokio::join!(kept.get(&clock, fails), kept.get(&clock, fails), kept.get(&clock, fails));
-        assert_eq!(answers, (Err(down()), Err(down()), Err(down())));
+        let told = || Err(Trouble::Retry { message: "down".into(), after: Some(FIRST) });
+        assert_eq!(answers, (told(), told(), told()));
         assert_eq!(asked.load(Ordering::SeqCst), 1);
+        clock.advance(FIRST);
         assert_eq!(kept.get(&clock, async || numbers.next()).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_nobody_tries_for_a_while_that_grows() {
+        let (kept, clock, asked) = (Kept::<u32>::default(), clock(), AtomicU32::new(0));
+        let get = async || {
+            let fails = async || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                Err(down())
+            };
+            kept.get(&clock, fails).await.unwrap_err()
+        };
+        let after = |after| Trouble::Retry { message: "down".into(), after: Some(after) };
+        let mut pause = FIRST;
+        for times in 1..12 {
+            assert_eq!(get().await, after(pause));
+            clock.advance(pause / 2);
+            assert_eq!((get().await, asked.load(Ordering::SeqCst)), (after(pause / 2), times));
+            clock.advance(pause / 2);
+            pause = (pause * 2).min(LONGEST);
+        }
+        assert_eq!(pause, LONGEST);
+        // What it takes somebody to mend is tried when the sink does.
+        let refused = Trouble::Pause { message: "no".into() };
+        for _ in 0..3 {
+            assert_eq!(kept.get(&clock, async || Err(refused.clone())).await, Err(refused.clone()));
+        }
     }
 
     #[tokio::test]
@@ -222,7 +291,7 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!((kept.get(&clock, fails).await, asked.load(Ordering::SeqCst)), (Ok(1), 2));
         clock.advance(Duration::from_secs(45));
-        assert_eq!(kept.get(&clock, fails).await, Err(down()));
+        kept.get(&clock, fails).await.unwrap_err();
     }
 
     #[tokio::test]

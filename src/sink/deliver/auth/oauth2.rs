@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Request, Response};
+use reqwest::{Method, Request};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::kept::{Fetched, Kept};
 use super::{CredentialsIn, Trouble, basic};
-use crate::aws::chain;
 use crate::clock::Clock;
 use crate::config::Secret;
+use crate::sink::deliver::client;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +30,8 @@ pub(super) struct Client {
     pub(super) url: Url,
     pub(super) id: String,
     pub(super) secret: Secret,
-    pub(super) scope: Option<String>,
+    /// What else stands in a request, by name.
+    pub(super) asks: Vec<(String, String)>,
     pub(super) credentials_in: CredentialsIn,
 }
 
@@ -64,9 +65,7 @@ impl Tokens {
     pub(super) fn new(client: Client) -> Result<Tokens, String> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
-        if let Some(scope) = &client.scope {
-            form.append_pair("scope", scope);
-        }
+        form.extend_pairs(&client.asks);
         let header = match client.credentials_in {
             CredentialsIn::Body => {
                 form.append_pair("client_id", &client.id)
@@ -88,8 +87,13 @@ impl Tokens {
     }
 
     /// `Bearer …`, as it is kept or new.
-    pub(super) async fn get(&self, http: &reqwest::Client, clock: &Clock) -> Result<HeaderValue, Trouble> {
+    pub(super) async fn get(&self, http: &client::Client, clock: &Clock) -> Result<HeaderValue, Trouble> {
         self.kept.get(clock, || self.fetch(http)).await
+    }
+
+    /// The same, where it is kept.
+    pub(super) fn at_hand(&self, clock: &Clock) -> Option<HeaderValue> {
+        self.kept.at_hand(clock)
     }
 
     /// See [`super::Authorizer::refused`].
@@ -97,7 +101,7 @@ impl Tokens {
         self.kept.refused(clock)
     }
 
-    async fn fetch(&self, http: &reqwest::Client) -> Result<Fetched<HeaderValue>, Trouble> {
+    async fn fetch(&self, http: &client::Client) -> Result<Fetched<HeaderValue>, Trouble> {
         let mut request = Request::new(Method::POST, self.client.url.clone());
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
@@ -106,16 +110,11 @@ impl Tokens {
             headers.insert(AUTHORIZATION, header.clone());
         }
         *request.body_mut() = Some(self.body.clone().into());
-        let asked = async {
-            let response = http.execute(request).await?;
-            Ok::<_, reqwest::Error>((response.status(), read(response).await?))
-        };
-        match tokio::time::timeout(PATIENCE, asked).await {
+        match tokio::time::timeout(PATIENCE, http.send(request, None, LONGEST)).await {
             Err(_) => Err(self.retry(&format!("no answer for {} s", PATIENCE.as_secs()))),
-            // The URL is known, and may hold what nobody should see.
-            Ok(Err(error)) => Err(self.retry(&chain(&error.without_url()))),
-            Ok(Ok((status, body))) if status.is_success() => self.token(&body),
-            Ok(Ok((status, body))) => Err(self.refusal(status, &body)),
+            Ok(Err(unanswered)) => Err(self.retry(&unanswered.message)),
+            Ok(Ok(answer)) if answer.status.is_success() => self.token(&answer.body),
+            Ok(Ok(answer)) => Err(self.refusal(answer.status, &answer.body)),
         }
     }
 
@@ -157,13 +156,13 @@ impl Tokens {
             (true, _) => self.retry(&words),
             (false, true) => self.pause(&format!("{words}: no redirect is followed: write where it leads")),
             (false, false) => {
-                self.pause(&format!("{words}: look at `client_id`, `client_secret` and `scope`"))
+                self.pause(&format!("{words}: look at `client_id`, `client_secret`, `scope` and `audience`"))
             }
         }
     }
 
     fn retry(&self, what: &str) -> Trouble {
-        Trouble::Retry { message: self.message(what) }
+        Trouble::Retry { message: self.message(what), after: None }
     }
 
     fn pause(&self, what: &str) -> Trouble {
@@ -180,17 +179,4 @@ impl Tokens {
         let host = self.client.url.host_str().unwrap_or_default();
         format!("asking {host} for a token as `{}`: {what}", self.client.id.escape_debug())
     }
-}
-
-/// The first bytes of a body.
-async fn read(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        let room = LONGEST - body.len();
-        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-        if body.len() == LONGEST {
-            break;
-        }
-    }
-    Ok(body)
 }

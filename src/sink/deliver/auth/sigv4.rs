@@ -33,7 +33,7 @@ pub(super) struct Signer {
 
 /// What is signed with.
 #[derive(Clone)]
-struct Found {
+pub(super) struct Found {
     credentials: Credentials,
     /// Of the settings or the environment.
     region: Option<String>,
@@ -49,9 +49,18 @@ impl Signer {
         }
     }
 
+    /// What is signed with, as it is kept or looked for.
+    pub(super) async fn get(&self, clock: &Clock) -> Result<Found, Trouble> {
+        self.kept.get(clock, || self.find(clock)).await
+    }
+
+    /// The same, where it is kept.
+    pub(super) fn at_hand(&self, clock: &Clock) -> Option<Found> {
+        self.kept.at_hand(clock)
+    }
+
     /// Signs a request as it stands.
-    pub(super) async fn sign(&self, request: &mut Request, clock: &Clock) -> Result<(), Trouble> {
-        let found = self.kept.get(clock, || self.find(clock)).await?;
+    pub(super) fn sign(&self, request: &mut Request, found: Found, clock: &Clock) -> Result<(), Trouble> {
         let pause = |message: String| Trouble::Pause { message };
         let host = request.url().host_str().unwrap_or_default();
         let of_host = of_host(host);
@@ -88,7 +97,7 @@ impl Signer {
                 matches!(error, CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_));
             let message = format!("signing requests: {who}: no credentials: {said}");
             match transient && !refused.iter().any(|word| message.contains(word)) {
-                true => Trouble::Retry { message },
+                true => Trouble::Retry { message, after: None },
                 false => Trouble::Pause { message },
             }
         })?;

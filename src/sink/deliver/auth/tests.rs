@@ -12,22 +12,7 @@ use crate::clock::Timestamp;
 
 /// Settings of a type, and nothing else.
 pub(super) fn config(kind: Kind) -> AuthConfig {
-    AuthConfig {
-        r#type: kind.into(),
-        token: None,
-        user: None,
-        password: None,
-        header: None,
-        key: None,
-        prefix: None,
-        service: None,
-        aws: None,
-        token_url: None,
-        client_id: None,
-        client_secret: None,
-        scope: None,
-        credentials_in: None,
-    }
+    AuthConfig::of(kind)
 }
 
 fn text(text: &str) -> Option<At<String>> {
@@ -46,8 +31,9 @@ fn clock() -> Clock {
     Clock::manual(Timestamp::from_seconds(1_000))
 }
 
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+fn client() -> Client {
+    let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    Client::plain(http.build().unwrap())
 }
 
 fn request() -> Request {
@@ -57,9 +43,9 @@ fn request() -> Request {
 /// A request's header after it was authorised.
 async fn header(authorizer: &Authorizer, name: &str) -> Result<String, Trouble> {
     let mut request = request();
-    authorizer.authorize(&mut request).await?;
+    authorizer.authorize(&mut request, authorizer.key().await?)?;
     // Twice: a request that is tried again is authorised anew.
-    authorizer.authorize(&mut request).await?;
+    authorizer.authorize(&mut request, authorizer.at_hand().unwrap())?;
     let values: Vec<_> = request.headers().get_all(name).iter().collect();
     assert_eq!(values.len(), 1);
     assert!(values[0].is_sensitive());
@@ -293,7 +279,7 @@ async fn a_token_is_kept_and_one_that_is_refused_is_asked_for_anew() {
 
 #[tokio::test]
 async fn a_refusal_of_the_server_pauses_and_an_outage_is_tried_again() {
-    let (server, authorizer, _) = asking(CredentialsIn::Body).await;
+    let (server, authorizer, clock) = asking(CredentialsIn::Body).await;
     let long = format!(r#"{{"error":"{}"}}"#, "x".repeat(100_000));
     let cases: [(u16, &str, bool, &str); 13] = [
         (400, r#"{"error":"invalid_scope"}"#, true, "status 400: invalid_scope: look at"),
@@ -301,7 +287,7 @@ async fn a_refusal_of_the_server_pauses_and_an_outage_is_tried_again() {
             401,
             r#"{"error":"invalid_client","error_description":"the secret 's&cr=t+ 1'\u001b[2J is wrong"}"#,
             true,
-            "status 401: invalid_client: the secret \\'***\\'\\u{1b}[2J is wrong: look at `client_id`, `client_secret` and `scope`",
+            "status 401: invalid_client: the secret \\'***\\'\\u{1b}[2J is wrong: look at `client_id`, `client_secret`, `scope` and `audience`",
         ),
         (403, "<html>", true, "status 403: look at"),
         (404, "", true, "status 404: look at"),
@@ -326,6 +312,7 @@ async fn a_refusal_of_the_server_pauses_and_an_outage_is_tried_again() {
             "{message}"
         );
         assert_eq!(matches!(trouble, Trouble::Pause { .. }), pauses, "{message}");
+        clock.advance(Duration::from_secs(30));
     }
     // Numbers as text, or none.
     server.say(200, r#"{"access_token":"a","expires_in":"3599"}"#);
@@ -336,12 +323,12 @@ async fn a_refusal_of_the_server_pauses_and_an_outage_is_tried_again() {
 async fn a_server_that_is_not_there_or_does_not_answer_is_tried_again() {
     let (server, url) = Server::start().await;
     server.0.lock().unwrap().silent = true;
-    let impatient =
-        reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(200)).build().unwrap();
+    let impatient = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(200));
+    let impatient = Client::plain(impatient.build().unwrap());
     for url in ["http://127.0.0.1:1/token?tenant=7", &url] {
         let settings = oauth(url, CredentialsIn::Body);
         let authorizer = Authorizer::build(&settings, &impatient, &clock()).unwrap();
-        let trouble = authorizer.authorize(&mut request()).await.unwrap_err();
+        let trouble = authorizer.key().await.err().unwrap();
         assert!(matches!(&trouble, Trouble::Retry { .. }), "{trouble:?}");
         assert!(!trouble.to_string().contains("tenant"), "{trouble}");
     }

@@ -5,6 +5,7 @@ use super::*;
 use crate::config::At;
 use crate::sink::deliver::auth::tests::config;
 use crate::sink::deliver::auth::{Authorizer, Kind};
+use crate::sink::deliver::client::Client;
 
 #[path = "../../../../../tests/support/sigv4.rs"]
 mod verifier;
@@ -203,7 +204,7 @@ async fn signer(more: impl FnOnce(&mut AuthConfig), region: Option<&str>) -> (Si
 /// What a signer says it signs for.
 async fn scope(signer: &(Signer, Clock), url: &str) -> Result<String, Trouble> {
     let mut request = Request::new(Method::POST, Url::parse(url).unwrap());
-    signer.0.sign(&mut request, &signer.1).await?;
+    signer.0.sign(&mut request, signer.0.get(&signer.1).await?, &signer.1)?;
     let by = request.headers()[AUTHORIZATION].to_str().unwrap();
     let (_, scope) = by.split_once("/20150830/").unwrap();
     Ok(scope.split_once("/aws4_request").unwrap().0.to_owned())
@@ -243,9 +244,9 @@ async fn without_credentials_the_sink_waits_and_says_whose_are_missing() {
     let profile = Some(At::from("no-such-profile".to_owned()));
     settings.aws = Some(At::from(Aws { profile, ..Aws::default() }));
     let clock = Clock::manual(Timestamp::from_seconds(THEN));
-    let authorizer = Authorizer::build(&settings, &reqwest::Client::new(), &clock).unwrap();
-    let url = Url::parse("https://abc.eu-west-1.aoss.amazonaws.com/_bulk").unwrap();
-    let trouble = authorizer.authorize(&mut Request::new(Method::POST, url)).await.unwrap_err();
+    let client = Client::plain(reqwest::Client::new());
+    let authorizer = Authorizer::build(&settings, &client, &clock).unwrap();
+    let trouble = authorizer.key().await.err().unwrap();
     let Trouble::Pause { message } = &trouble else { panic!("{trouble:?}") };
     assert!(
         message.starts_with("signing requests: profile `no-such-profile`: no credentials: "),
