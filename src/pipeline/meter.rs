@@ -15,7 +15,8 @@ pub struct Meter {
     sent_bytes: AtomicU64,
     retries: AtomicU64,
     retrying: AtomicU64,
-    /// Why it is retrying.
+    paused: AtomicU64,
+    /// Why it is retrying, or paused.
     pub trouble: Trouble,
     /// What the delivery layer counts, where the sink stands on it.
     pub delivery: Arc<Figures>,
@@ -34,6 +35,8 @@ pub struct Metered {
     pub retries: u64,
     /// Payloads that are being tried again now.
     pub retrying: u64,
+    /// Those of them that wait until somebody mends something.
+    pub paused: u64,
 }
 
 impl Meter {
@@ -61,6 +64,12 @@ impl Meter {
         }
     }
 
+    /// A payload waits because the sink is paused, until what is returned is dropped.
+    pub fn pauses(&self) -> Paused<'_> {
+        self.paused.fetch_add(1, Ordering::Relaxed);
+        Paused(&self.paused)
+    }
+
     /// The counts now.
     pub fn read(&self) -> Metered {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -70,6 +79,17 @@ impl Meter {
             sent_bytes: of(&self.sent_bytes),
             retries: of(&self.retries),
             retrying: of(&self.retrying),
+            paused: of(&self.paused),
         }
+    }
+}
+
+/// A payload that waits because its sink is paused.
+#[derive(Debug)]
+pub struct Paused<'a>(&'a AtomicU64);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

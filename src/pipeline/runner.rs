@@ -114,19 +114,20 @@ async fn write<S: Sink>(sink: &S, line: &Line, mut payload: Payload, pausing: &P
         };
         match error {
             SinkError::Retry { message, after } => {
-                retrying.note(&message);
+                retrying.note(&message, State::Retrying);
                 line.meter.tries_again();
                 if payload.records_left() < left {
                     pause = FIRST_PAUSE;
                 }
                 tries += 1;
                 let pause_now = after.unwrap_or_else(|| jittered(pause, line, tries));
-                pausing.wait(pause_now).await;
+                pausing.wait(tokio::time::sleep(pause_now)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             SinkError::Paused { message, after } => {
-                retrying.note(&message);
-                pausing.wait(after).await;
+                retrying.note(&message, State::Paused);
+                let _paused = line.meter.pauses();
+                pausing.wait(sink.paused(after)).await;
             }
             SinkError::Reject { message } => {
                 let refused = Refusals::all(payload.records, &message);
@@ -157,7 +158,7 @@ impl Pausing {
         self.payloads.load(Ordering::Relaxed)
     }
 
-    async fn wait(&self, time: Duration) {
+    async fn wait(&self, over: impl Future<Output = ()>) {
         struct Waits<'a>(&'a AtomicUsize);
         impl Drop for Waits<'_> {
             fn drop(&mut self) {
@@ -167,7 +168,7 @@ impl Pausing {
         self.payloads.fetch_add(1, Ordering::Relaxed);
         let _waits = Waits(&self.payloads);
         self.begun.notify_one();
-        tokio::time::sleep(time).await;
+        over.await;
     }
 }
 
@@ -179,7 +180,16 @@ fn jittered(pause: Duration, line: &Line, tries: u64) -> Duration {
     pause / 2 + (pause / 2).mul_f64(part as f64 / f64::from(u32::MAX))
 }
 
-/// Says once that a sink is retrying or does not answer, keeps its pipeline from borrowing meanwhile, and says when it is over.
+/// Why a payload is not taken.
+#[derive(Clone, Copy)]
+enum State {
+    /// For now.
+    Retrying,
+    /// Until somebody mends it.
+    Paused,
+}
+
+/// Says once that a sink is retrying, paused, or does not answer, keeps its pipeline from borrowing meanwhile, and says when it is over.
 struct Retrying<'a> {
     line: &'a Line,
     since: Option<String>,
@@ -203,22 +213,32 @@ impl Retrying<'_> {
                 "no answer for {} s: waiting, nothing is acknowledged meanwhile",
                 slow.as_secs()
             );
-            let message = format!("no answer for {} s", slow.as_secs());
-            self.line.meter.trouble.is(self.line.clock.now(), &*message);
-            self.since = Some(message);
+            let state = format!("retrying: no answer for {} s", slow.as_secs());
+            self.line.meter.trouble.is(self.line.clock.now(), &*state);
+            self.since = Some(state);
         }
     }
 
-    fn note(&mut self, message: &str) {
+    fn note(&mut self, message: &str, is: State) {
         self.begins();
-        if self.since.as_deref() != Some(message) {
-            tracing::warn!(
-                sink = &*self.line.name,
-                pipeline = &*self.line.pipeline,
-                "{message}: retrying, nothing is acknowledged meanwhile"
-            );
-            self.line.meter.trouble.is(self.line.clock.now(), message);
-            self.since = Some(message.to_owned());
+        let state = match is {
+            State::Retrying => format!("retrying: {message}"),
+            State::Paused => format!("paused: {message}"),
+        };
+        if self.since.as_deref() != Some(&*state) {
+            let (sink, pipeline) = (&*self.line.name, &*self.line.pipeline);
+            match is {
+                State::Retrying => {
+                    tracing::warn!(sink, pipeline, "{message}: retrying, nothing is acknowledged meanwhile");
+                }
+                State::Paused => tracing::warn!(
+                    sink,
+                    pipeline,
+                    "{state}: a try now and then sees whether it was mended, nothing is acknowledged meanwhile"
+                ),
+            }
+            self.line.meter.trouble.is(self.line.clock.now(), &*state);
+            self.since = Some(state);
         }
     }
 
@@ -401,7 +421,8 @@ mod tests {
         let (ends, said) = sent_metered(vec![retry(), retry(), retry()], &meter).await;
         assert_eq!(ends, [(0, Verdict::Delivered), (1, Verdict::Delivered)]);
         assert_eq!(said, vec![Some(Ok(())); 3]);
-        let counted = Metered { payloads: 1, raw_bytes: 15, sent_bytes: 15, retries: 3, retrying: 0 };
+        let counted =
+            Metered { payloads: 1, raw_bytes: 15, sent_bytes: 15, retries: 3, retrying: 0, paused: 0 };
         assert_eq!((meter.read(), meter.trouble.told()), (counted, None));
     }
 
@@ -446,7 +467,10 @@ mod tests {
         assert!(borrows());
         assert!(tokio::time::timeout(slow, writing).await.is_err());
         assert!(!borrows());
-        assert_eq!(line.meter.trouble.told(), Some((Timestamp(7), "no answer for 10 s".to_owned())));
+        assert_eq!(
+            line.meter.trouble.told(),
+            Some((Timestamp(7), "retrying: no answer for 10 s".to_owned()))
+        );
         assert_eq!((line.meter.read().retries, line.meter.read().retrying), (0, 1));
     }
 

@@ -202,7 +202,7 @@ impl Watched {
             for sink in &pipeline.sinks {
                 if let Some((from, what)) = sink.meter.trouble.told() {
                     let (name, pipeline, from) = (&sink.name, &pipeline.name, since(from));
-                    reasons.push(format!("sink `{name}` of pipeline `{pipeline}` is retrying: {what}{from}"));
+                    reasons.push(format!("sink `{name}` of pipeline `{pipeline}` is {what}{from}"));
                 }
             }
         }

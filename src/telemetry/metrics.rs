@@ -136,6 +136,7 @@ pub const TABLE: &[Row] = &[
     row("trailship_sink_sent_bytes_total", "Bytes of these payloads as they were sent.", Sink(|at| n(at.meter.sent_bytes))),
     row("trailship_sink_retries_total", "Times it did not take a payload, which is then tried again.", Sink(|at| n(at.meter.retries))),
     row("trailship_sink_payloads_retrying", "Payloads that are being tried again now.", Sink(|at| n(at.meter.retrying))),
+    row("trailship_sink_payloads_paused", "Payloads that wait because the sink is paused: its credentials or settings are refused.", Sink(|at| n(at.meter.paused))),
     row("trailship_sink_requests_total", "Requests sent.", Sink(|at| n(at.delivery.as_ref()?.requests))),
     row("trailship_sink_request_bytes_total", "Bytes of their bodies, as sent.", Sink(|at| n(at.delivery.as_ref()?.request_bytes))),
     row("trailship_sink_request_seconds_total", "How long their answers took, together.", Sink(|at| Some(at.delivery.as_ref()?.request_time.as_secs_f64()))),

@@ -95,7 +95,9 @@ fn refused_credentials_pause_the_sink_until_they_are_mended() {
     let expected = records(&here, 10);
     let mut running = here.start(&["run"]);
     running.until("it says that it is not let in", |said| {
-        said.contains("401 Unauthorized: token expired") && said.contains("nothing is acknowledged")
+        said.contains("paused: credentials refused (401) at http://127.0.0.1:")
+            && said.contains("401 Unauthorized: token expired")
+            && said.contains("nothing is acknowledged")
     });
     assert!(!running.said().contains("/in?"), "the path may be a secret: {}", running.said());
     std::thread::sleep(Duration::from_millis(500));

@@ -34,6 +34,30 @@ fn one_that_is_not_there_is_left_out() {
 }
 
 #[test]
+fn one_that_lets_nobody_in_is_left_out_and_all_of_them_pause_the_sink() {
+    let (first, second) = (Hec::start(Manners::default()), Hec::start(Manners::default()));
+    first.behave(|manners| manners.locked = true);
+    let here = to(&[&first, &second], "batch = { events = 5 }\nconnection = { concurrency = 1 }");
+    let mut ids = put(&here, "a", 100);
+    let ran = here.once();
+    ran.ended(0);
+    assert_eq!((second.ids(), first.asked().len()), (ids.clone(), 1));
+    let refused = format!("credentials refused (403) at {}: 403 Forbidden", first.url());
+    assert_eq!(ran.told(&refused).len(), 1, "{}", ran.said);
+    assert!(!ran.said.contains("paused"), "{}", ran.said);
+    // Both of them.
+    second.behave(|manners| manners.locked = true);
+    ids.extend(put(&here, "b", 5));
+    let mut running = here.start(&["run"]);
+    running.until("it pauses", |said| said.contains("paused: credentials refused (403)"));
+    first.behave(|manners| manners.locked = false);
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    running.until("all is there", |_| first.ids().len() + second.ids().len() == ids.len());
+    running.stop().ended(0);
+    assert_eq!(here.rejects().len(), 0);
+}
+
+#[test]
 fn one_that_is_full_is_left_out_until_it_is_healthy_again() {
     let full = r#"{"text":"HEC is unhealthy, queues are full","code":18}"#;
     let (first, second) = (Hec::start(Manners::default()), Hec::start(Manners::default()));

@@ -97,7 +97,14 @@ fn all() -> Snapshot {
             name: "search".into(),
             books: SinkBooks { not_matched: 2, delivered: 19, rejected: 1, failed: 0 },
             failed: 3,
-            meter: Metered { payloads: 5, raw_bytes: 5000, sent_bytes: 500, retries: 4, retrying: 1 },
+            meter: Metered {
+                payloads: 5,
+                raw_bytes: 5000,
+                sent_bytes: 500,
+                retries: 4,
+                retrying: 1,
+                paused: 1,
+            },
             delivery: Some(Figured {
                 requests: 9,
                 request_bytes: 700,
