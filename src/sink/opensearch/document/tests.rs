@@ -101,6 +101,7 @@ fn strict(text: &str) -> bool {
         || text.contains("[[[[[[")
         || text.contains('\u{a0}')
         || text.contains("\\u0000")
+        || text.contains("\\u002e")
         || text.contains(".\"")
         || text.contains(".eventName\":[]")
 }
