@@ -46,7 +46,7 @@ fn limits_are_kept_to_and_a_large_shard_is_read_whole() {
 
 #[test]
 fn refusals_expired_iterators_and_errors_cost_time_and_nothing_else() {
-    let rules = Rules { expires_every: 2, fails_every: 7, blank_every: 5, ..Rules::default() };
+    let rules = Rules { expires_every: 3, fails_every: 11, blank_every: 13, ..Rules::default() };
     let (_runtime, fake, here) = world(3, rules, PROMPT);
     let mut expected = Vec::new();
     let mut running = here.start(&["run"]);

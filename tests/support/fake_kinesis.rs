@@ -29,7 +29,8 @@ const MOST: usize = 10 << 20;
 pub(crate) struct Rules {
     /// Whether reading too fast is refused.
     pub(crate) throttles: bool,
-    /// Every so many reads find their iterator expired; 0: none. (By count, not by time: however slow the reader is, it gets on.)
+    /// Every so many reads of a shard find their iterator expired; 0: none. (By count, not by time: however slow the reader is,
+    /// it gets on.)
     pub(crate) expires_every: u64,
     /// Every so many answers are an error 500; 0: none.
     pub(crate) fails_every: u64,
@@ -81,6 +82,8 @@ struct Shard {
     /// Bytes made so far, and how many records.
     made: usize,
     numbers: u64,
+    /// How often it was read.
+    asked: u64,
     /// When it was read of late, for the limit of five in a second.
     reads: VecDeque<Instant>,
     /// Bytes that may be read.
@@ -97,6 +100,7 @@ impl Shard {
             records: VecDeque::new(),
             made: 0,
             numbers: 0,
+            asked: 0,
             reads: VecDeque::new(),
             bucket: 0.0,
             filled: Instant::now(),
@@ -364,14 +368,10 @@ impl Shared {
 
     fn records(&self, body: &Value) -> Response<Full<Bytes>> {
         self.make();
-        let reads = self.counts.reads.fetch_add(1, Ordering::SeqCst) + 1;
+        self.counts.reads.fetch_add(1, Ordering::SeqCst);
         let rules = self.rules.lock().unwrap().clone();
         let (id, at) = body["ShardIterator"].as_str().unwrap().split_once(':').unwrap();
         let at: u64 = at.parse().unwrap();
-        if rules.expires_every > 0 && reads.is_multiple_of(rules.expires_every) {
-            self.counts.expired.fetch_add(1, Ordering::SeqCst);
-            return error(400, "ExpiredIteratorException", "Iterator expired.");
-        }
         let most = body["Limit"].as_u64().unwrap_or(10_000);
         let mut state = self.state.lock().unwrap();
         let Some(shard) = state.shards.get_mut(id) else {
@@ -381,6 +381,11 @@ impl Shared {
                 &format!("Shard {id} in stream trail does not exist"),
             );
         };
+        shard.asked += 1;
+        if rules.expires_every > 0 && shard.asked.is_multiple_of(rules.expires_every) {
+            self.counts.expired.fetch_add(1, Ordering::SeqCst);
+            return error(400, "ExpiredIteratorException", "Iterator expired.");
+        }
         if rules.throttles {
             let here = Instant::now();
             while shard.reads.front().is_some_and(|read| read.elapsed() >= Duration::from_secs(1)) {
