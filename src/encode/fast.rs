@@ -142,26 +142,26 @@ impl Fast {
         let leaves = record.index.leaves();
         let mut replaced = record.overlay.replaced.iter().peekable();
         let mut stand = Stand::at(record.span.start as usize);
-        let (mut within, mut fields) = (Within::default(), 0);
+        let mut fields = 0;
         loop {
             if !WATCHED {
                 page = self.dash(record, page, &mut stand)?;
-                within = stand.within;
             }
             let position = stand.position;
             let Some(leaf) = leaves.get(position) else { break };
             stand.position += 1;
             let mut plan = self.plans.get(leaf.edge.0 as usize).copied().unwrap_or_default();
             if plan.mode == Mode::Unknown {
-                let before =
-                    position.checked_sub(1).and_then(|at| leaves.get(at)).map(|leaf| (leaf.edge, within));
+                let before = position
+                    .checked_sub(1)
+                    .and_then(|at| leaves.get(at))
+                    .map(|leaf| (leaf.edge, stand.within));
                 plan = self.plan(shape, record, before, leaf.edge, Some(position))?;
             }
             if plan.mode == Mode::Slow || !is_new_name(&mut self.stamps, plan.name, self.record) {
                 return Err(Turn::Slow);
             }
-            within = plan.within;
-            stand.within = within;
+            stand.within = plan.within;
             if WATCHED {
                 fields += usize::from(plan.writes_key);
                 if fields > shape.max_fields {
@@ -195,7 +195,8 @@ impl Fast {
         let tail = record.index.tail();
         let mut plan = self.plans.get(tail.0 as usize).copied().unwrap_or_default();
         if plan.mode == Mode::Unknown {
-            plan = self.plan(shape, record, leaves.last().map(|leaf| (leaf.edge, within)), tail, None)?;
+            plan =
+                self.plan(shape, record, leaves.last().map(|leaf| (leaf.edge, stand.within)), tail, None)?;
         }
         page.append(&self.text, plan.start as usize, plan.start as usize + usize::from(plan.len));
         if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(page) }

@@ -148,7 +148,9 @@ impl<P: Protocol> Deliver<P> {
     /// What may take long before a request can be sent, and is no matter of the server that it is sent to.
     async fn ready(&self) -> Result<Option<Key>, Trouble> {
         self.protocol.ready(&self.service).await?;
-        let asked = self.service.endpoints.iter().filter_map(|endpoint| {
+        // How one is that refuses us, only a request for events tells: its health is asked of nobody's credentials.
+        let silent = self.service.endpoints.iter().filter(|endpoint| endpoint.is_silent());
+        let asked = silent.filter_map(|endpoint| {
             let request = self.protocol.health(endpoint)?;
             endpoint.begin_try().then_some((endpoint, request))
         });

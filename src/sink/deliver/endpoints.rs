@@ -157,6 +157,11 @@ impl Endpoint {
         url
     }
 
+    /// Whether it is left out because it did not answer.
+    pub fn is_silent(&self) -> bool {
+        self.lock().as_ref().is_some_and(|out| out.refuses.is_none())
+    }
+
     /// Whether it was left out for long enough, and nobody tries it yet: then whoever asks does. Should they never come back,
     /// somebody else does after as long again.
     pub fn begin_try(&self) -> bool {
@@ -193,9 +198,10 @@ mod tests {
         let all = endpoints(&["a", "b", "c"]);
         assert_eq!(turns(&all, 6), "abcabc");
         let b = &all.all[1];
+        assert!(!b.is_silent());
         // Those that were on their way together fail together: that is one time.
         assert!((0..50).all(|_| all.is_down(b)));
-        assert!(!turns(&all, 30).contains('b'));
+        assert!(b.is_silent() && !turns(&all, 30).contains('b'));
         tokio::time::advance(FIRST).await;
         // One tries it.
         assert_eq!(turns(&all, 30).matches('b').count(), 1);
@@ -226,6 +232,7 @@ mod tests {
         assert!(all.refuses(&all.all[0], "credentials refused"));
         tokio::time::advance(gate::FIRST / 2).await;
         assert_eq!(turns(&all, 4), "bbbb");
+        assert!(!all.all[0].is_silent());
         all.retry_now();
         assert_eq!(turns(&all, 4).matches('a').count(), 1);
         // The others refuse them, too: there is nobody to go to.
