@@ -23,6 +23,7 @@ pub mod figures;
 pub mod gate;
 pub mod handed;
 pub mod limit;
+pub mod object;
 pub mod parts;
 pub mod protocol;
 pub mod service;

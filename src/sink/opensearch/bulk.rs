@@ -14,6 +14,7 @@ use super::ready::Ready;
 use crate::clock::Clock;
 use crate::encode::compress::Compression;
 use crate::sink::deliver::client::Reading;
+use crate::sink::deliver::object::Object;
 use crate::sink::deliver::{Answer, Endpoint, Item, Judged, Part, Protocol, Service, Trouble};
 use crate::telemetry::escaped;
 
@@ -150,13 +151,13 @@ struct Bulk<'a> {
     #[serde(rename = "errors")]
     _errors: bool,
     #[serde(borrow, default)]
-    items: Vec<Outcome<'a>>,
+    items: Vec<Object<Outcome<'a>>>,
 }
 
 #[derive(Deserialize)]
 struct Outcome<'a> {
     #[serde(borrow, alias = "index")]
-    create: Told<'a>,
+    create: Object<Told<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -178,14 +179,14 @@ struct Error {
 
 /// What the answer says of so many records, in the order they were sent.
 fn judged(body: &[u8], records: u32) -> Result<Judged, serde_json::Error> {
-    let Bulk { items, .. } = serde_json::from_slice(body)?;
+    let Object(Bulk { items, .. }) = serde_json::from_slice(body)?;
     if items.len() != records as usize {
         let message = format!("the cluster answers for {} of {records} events", items.len());
         return Ok(Judged::Retry { message, after: None, elsewhere: false });
     }
     let mut not_taken = Vec::new();
     for (at, item) in (0..).zip(items) {
-        let Told { status, error } = item.create;
+        let Object(Told { status, error }) = item.0.create;
         // 409: it is there already.
         if matches!(status, 200..300 | 409) {
             continue;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::node::Node;
 use super::numbers::{Anew, Numbers};
+use crate::sink::deliver::object::Object;
 use crate::sink::deliver::{Promise, Service};
 
 /// The longest answer that is read, bytes: there may be many numbers in it.
@@ -289,7 +290,7 @@ async fn tell_of(asked: &[u64], channel: &Channel, service: &Service, node: &Nod
     let answer = service.ask(request, LONGEST).await.map_err(|trouble| trouble.to_string())?;
     node.take_cookies(&answer.headers);
     match serde_json::from_slice(&answer.body) {
-        Ok(told) if answer.status.is_success() => Ok(told),
+        Ok(Object(told)) if answer.status.is_success() => Ok(told),
         _ => Err(answer.shown()),
     }
 }

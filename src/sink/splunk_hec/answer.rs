@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::sink::deliver::object::Object;
+
 /// What an answer says, as far as it is an answer of the collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Said {
@@ -46,7 +48,7 @@ pub(super) enum Meaning {
 impl Said {
     /// Reads an answer's body. What is not of the collector says nothing.
     pub(super) fn read(body: &Bytes) -> Said {
-        serde_json::from_slice(body).unwrap_or_default()
+        serde_json::from_slice(body).map(|Object(said)| said).unwrap_or_default()
     }
 
     /// What the answer to a request of so many events means.
