@@ -168,7 +168,6 @@ pub struct Building<'a> {
 
 /// One of the transforms there are. Adding one: its file, a variant here, an arm in each `match`; the same for its settings in
 /// `TransformConfig`, and a row in the example of the manual.
-#[expect(clippy::large_enum_variant, reason = "a chain has a few of them, built once")]
 pub enum AnyTransform {
     /// `account_tags`
     AccountTags(account_tags::AccountTags),

@@ -212,7 +212,9 @@ fn named(text: &[u8], escaped: bool, names: &[(&str, EventKind)]) -> EventKind {
 /// Whether a string's text, escapes undone where there may be some, is this name, whatever the case.
 #[inline]
 pub(super) fn is(text: &[u8], escaped: bool, name: &str) -> bool {
-    text.eq_ignore_ascii_case(name.as_bytes())
+    // Written as it should be, or of another length, nearly always.
+    text == name.as_bytes()
+        || text.eq_ignore_ascii_case(name.as_bytes())
         || (escaped && has_escapes(text) && unescape(text).eq_ignore_ascii_case(name))
 }
 
@@ -230,7 +232,7 @@ pub(super) fn string(scanner: &Scanner, buffer: &[u8], slot: SlotId) -> Option<S
 }
 
 fn record_id(event: &[u8], account: &[u8], escaped: bool) -> RecordId {
-    let mut text = [0; 128];
+    let mut text = [0; 64]; // the usual two are 49 bytes
     let len = event.len() + 1 + account.len();
     if len > text.len() || (escaped && (has_escapes(event) || has_escapes(account))) {
         return RecordId(xxh3_128(format!("{}/{}", unescape(event), unescape(account)).as_bytes()));

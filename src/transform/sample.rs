@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Keeps one record in N; protected records are always kept.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -49,7 +49,8 @@ pub struct Sample {
     only: Option<PatternSet>,
     keep_one_in: u64,
     by: Option<SlotId>,
-    seeded: Xxh3,
+    /// The salt and its end.
+    seed: Box<[u8]>,
     shown: Shown,
 }
 
@@ -87,16 +88,14 @@ impl Sample {
         };
         let by = config.by.as_ref().map(|path| building.slots.want(path.value()));
         let salt = if config.salt.is_empty() { name } else { &config.salt };
-        let mut seeded = Xxh3::new();
-        seeded.update(salt.as_bytes());
-        seeded.update(&[0]);
+        let seed = [salt.as_bytes(), &[0]].concat().into();
         let shown = Shown {
             only: config.r#match.as_ref().map(|pattern| pattern.value().to_string().into()),
             by: config.by.as_ref().map(|path| path.value().as_str().into()),
             salt: salt.into(),
         };
         let keep_one_in = u64::from(config.keep_one_in.value().get());
-        Ok(Sample { name: name.into(), only, keep_one_in, by, seeded, shown })
+        Ok(Sample { name: name.into(), only, keep_one_in, by, seed, shown })
     }
 
     /// Decides. [`apply`](Transform::apply) does it, [`explain`](Transform::explain) says it.
@@ -113,16 +112,28 @@ impl Sample {
         {
             return Judged::NotMeant;
         }
-        let mut hash = self.seeded.clone();
-        match self.by {
-            None => hash.update(&record.identity.id.0.to_be_bytes()),
+        let hash = match self.by {
+            None => self.hash(&record.identity.id.0.to_be_bytes()),
             Some(slot) => match record.text(slot) {
-                Some(text) => hash.update(crate::record::unquoted(text)),
+                Some(text) => self.hash(crate::record::unquoted(text)),
                 None => return Judged::NoKey,
             },
-        }
-        let hash = hash.digest();
+        };
         if hash.is_multiple_of(self.keep_one_in) { Judged::Kept(hash) } else { Judged::Thinned(hash) }
+    }
+
+    /// XXH3-64 of the salt, its end, and the key.
+    fn hash(&self, key: &[u8]) -> u64 {
+        let mut text = [0; 64];
+        match text.get_mut(..self.seed.len() + key.len()) {
+            Some(text) => {
+                let (seed, rest) = text.split_at_mut(self.seed.len());
+                seed.copy_from_slice(&self.seed);
+                rest.copy_from_slice(key);
+                xxh3_64(text)
+            }
+            None => xxh3_64(&[&self.seed, key].concat()),
+        }
     }
 
     /// The hash and what follows from it, in words.

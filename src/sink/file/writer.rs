@@ -28,9 +28,11 @@ use crate::sink::{Held, SinkError};
 const SYNC_BYTES: u64 = 64 << 20;
 /// Age of the oldest unsynced write at which a sync is due.
 const SYNC_AGE: Duration = Duration::from_secs(1);
-/// How long after the first unsynced write "nothing else is waiting" may be waited for: half as long as the last sync took,
-/// within these bounds. So a trickle of small payloads is not synced one by one, and no answer waits much longer for it.
+/// How long after a write nothing else has to come for "nothing else is waiting": half as long as the last sync took, within
+/// these bounds. So a trickle of small payloads is not synced one by one, and no answer waits much longer for it.
 const GRACE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(50));
+/// Age of the oldest unsynced write at which a sync is due although more keeps coming, but nothing is waiting just now.
+const LULL: Duration = Duration::from_millis(250);
 /// Parts at a time; beyond, the one written to longest ago is finished early. About 3 MB, and as much journal.
 const MOST_PARTS: usize = 10_000;
 /// How soon it is tried again to give a final name that could not be given.
@@ -103,6 +105,7 @@ pub(super) struct Writer<D: Disk> {
     waiting: Vec<oneshot::Sender<Answer>>,
     unsynced: u64,
     unsynced_since: Timestamp,
+    written: Timestamp,
     uses: u64,
     grace: Duration,
     failing: bool,
@@ -137,6 +140,7 @@ impl<D: Disk> Writer<D> {
             waiting: Vec::new(),
             unsynced: 0,
             unsynced_since: Timestamp::default(),
+            written: Timestamp::default(),
             uses: 0,
             grace: GRACE.0,
             failing: false,
@@ -177,7 +181,9 @@ impl<D: Disk> Writer<D> {
     /// How long to wait for the next job before there is something to do; `None`: for ever.
     fn patience(&self) -> Option<Duration> {
         if !self.waiting.is_empty() {
-            return Some(self.grace.saturating_sub(self.clock.now().since(self.unsynced_since)));
+            let now = self.clock.now();
+            let quiet = self.grace.saturating_sub(now.since(self.written));
+            return Some(quiet.min(LULL.saturating_sub(now.since(self.unsynced_since))));
         }
         if !self.full.is_empty() {
             return Some(AGAIN);
@@ -193,8 +199,9 @@ impl<D: Disk> Writer<D> {
         match self.append(&partition, &held.bytes) {
             Ok(()) => {
                 held.release();
+                self.written = self.clock.now();
                 if self.waiting.is_empty() {
-                    self.unsynced_since = self.clock.now();
+                    self.unsynced_since = self.written;
                 }
                 self.waiting.push(answer);
             }
