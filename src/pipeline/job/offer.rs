@@ -83,25 +83,24 @@ impl Job {
             }
             let own = (record.span.end - record.span.start) as usize;
             let estimate = own + own / 4 + 2048;
-            let mut chunk = match place.chunk.take() {
-                None => self.begin(line, place),
-                Some(mut chunk) => {
-                    if !line.packer.full(&chunk) && line.packer.room(&mut chunk, estimate) {
-                        chunk
-                    } else {
-                        self.send(line, place, chunk, hands.compressor);
-                        self.begin(line, place)
-                    }
+            let fits = |chunk: &mut Chunk| !line.packer.full(chunk) && line.packer.room(chunk, estimate);
+            let fits = place.chunk.as_mut().is_some_and(fits);
+            let mut chunk = match &mut place.chunk {
+                // It stays where it is: it is large enough for moving it to and fro to be seen.
+                Some(chunk) if fits => chunk,
+                _ => {
+                    self.send(line, place, hands.compressor);
+                    self.begin(line, place)
                 }
             };
             let packing = line.packer.packing();
             let encoder = &mut hands.encoders[line.shape];
             let mut end = packing.frame.write(encoder, record, &mut chunk.body, chunk.length);
-            if line.packer.overflows(&chunk, end) {
+            if line.packer.overflows(chunk, end) {
                 let next = chunk.body[chunk.length..end].to_vec();
-                self.send(line, place, chunk, hands.compressor);
+                self.send(line, place, hands.compressor);
                 chunk = self.begin(line, place);
-                if !line.packer.room(&mut chunk, next.len()) {
+                if !line.packer.room(chunk, next.len()) {
                     self.overdrawn = true;
                 }
                 end = encode::put(&mut chunk.body, chunk.length, &next);
@@ -110,7 +109,6 @@ impl Job {
                 self.overdrawn = true;
             }
             place.ordinal += 1;
-            place.chunk = Some(chunk);
         }
         if !anywhere {
             self.books.unrouted += 1;
@@ -166,7 +164,7 @@ impl Job {
     }
 
     /// Takes a chunk to write into, and remembers where this window's part of it begins.
-    fn begin(&mut self, line: &SinkLine, place: &mut Place) -> Chunk {
+    fn begin<'p>(&mut self, line: &SinkLine, place: &'p mut Place) -> &'p mut Chunk {
         let mut chunk = match line.packer.check_out(&place.partition, self.now) {
             Some(chunk) => chunk,
             None => {
@@ -178,7 +176,7 @@ impl Job {
             self.overdrawn = true;
         }
         (place.first, place.share_ordinal) = (chunk.records, place.ordinal);
-        chunk
+        place.chunk.insert(chunk)
     }
 
     /// This window's part of the chunk ends here.
@@ -189,7 +187,9 @@ impl Job {
         }
     }
 
-    fn send(&self, line: &SinkLine, place: &Place, mut chunk: Chunk, compressor: &mut Compressor) {
+    /// Sends the chunk at hand, if there is one, with this window's share of it.
+    fn send(&self, line: &SinkLine, place: &mut Place, compressor: &mut Compressor) {
+        let Some(mut chunk) = place.chunk.take() else { return };
         if let Some(ack) = &self.ack {
             chunk.share(ack, place.first, self.window, place.share_ordinal);
         }
@@ -201,14 +201,10 @@ impl Job {
         let pipeline = self.pipeline.clone();
         for mut place in hands.places.drain(..) {
             let line = &pipeline.sinks[place.sink];
-            match place.chunk.take() {
-                Some(chunk) if line.packer.full(&chunk) => {
-                    self.send(line, &place, chunk, &mut hands.compressor)
-                }
-                chunk => {
-                    place.chunk = chunk;
-                    self.end_share(line, &mut place);
-                }
+            if place.chunk.as_ref().is_some_and(|chunk| line.packer.full(chunk)) {
+                self.send(line, &mut place, &mut hands.compressor);
+            } else {
+                self.end_share(line, &mut place);
             }
             if place.ordinal > 0 {
                 self.ordinals.push((place.sink, place.partition, place.ordinal));
