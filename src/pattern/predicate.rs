@@ -12,6 +12,7 @@
 //! | `grant_all_users` | an ACL, canned or as grants, names everyone or every AWS account |
 //! | `public_access_block_off` | one of the four S3 public access blocks is off |
 
+mod asked;
 mod policy;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -91,11 +92,14 @@ impl Predicate {
     /// `record_json` is the record's own text, one JSON object. `at` holds dotted paths; arrays on the way are walked
     /// element by element. The predicate sees everything found at any of them together.
     ///
-    /// Cost: parses the whole record into a tree (depth at most 128). Off the hot path: only records that a family's
-    /// pattern already matched get here.
+    /// Cost: reads the whole record, and makes a tree of what the paths lead to (depth at most 128). Off the hot path: only
+    /// records that a family's pattern already matched get here.
     #[must_use]
     pub fn decide(self, record_json: &[u8], at: &[impl AsRef<str>]) -> Decision {
-        let Ok(record) = serde_json::from_slice::<Value>(record_json) else { return Decision::Unknown };
+        let mut paths: Vec<&str> = at.iter().map(AsRef::as_ref).collect();
+        let cut: Vec<String> = paths.iter().map(|path| format!("{}.{OMITTED}", top(path))).collect();
+        paths.extend(cut.iter().map(String::as_str));
+        let Ok(record) = asked::read(record_json, &paths) else { return Decision::Unknown };
         let mut found = Vec::new();
         let mut hidden = at.is_empty();
         for path in at {
@@ -145,11 +149,18 @@ fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
 ///
 /// Source: CloudTrail User Guide, 'CloudTrail record contents', on fields above their size limit.
 fn is_hidden(record: &Value, path: &str) -> bool {
-    let top = path.split('.').next().unwrap_or_default();
-    match record.get(top) {
+    match record.get(top(path)) {
         None | Some(Value::Null) => true,
-        Some(field) => field.get("omitted").is_some_and(|omitted| *omitted == Value::Bool(true)),
+        Some(field) => field.get(OMITTED).is_some_and(|omitted| *omitted == Value::Bool(true)),
     }
+}
+
+/// What CloudTrail says of a field that it cut.
+const OMITTED: &str = "omitted";
+
+/// The top-level field of a path.
+fn top(path: &str) -> &str {
+    path.split('.').next().unwrap_or_default()
 }
 
 /// Decides whether ranges together hold all of one address family.

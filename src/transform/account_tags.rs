@@ -227,17 +227,25 @@ impl AccountTags {
     }
 
     fn add(&self, account: Account, parent: Parent, record: &mut Record<'_>, context: &mut Context<'_>) {
-        let fragment =
-            context.local.fragment(self.accounts.version(), key(account), || Some(self.fragment(account)));
-        if let Some(fragment) = fragment {
-            if fragment.leaves.get(1).is_some_and(|leaf| leaf.keys.len() == 1 && &*leaf.keys[0] == "unknown")
-            {
-                self.accounts.unknown.fetch_add(1, Ordering::Relaxed);
+        let fragment = context.local.fragment(self.accounts.version(), key(account), || {
+            let fragment = self.fragment(account);
+            if is_unknown(&fragment) {
                 self.accounts.name_unknown(account);
+            }
+            Some(fragment)
+        });
+        if let Some(fragment) = fragment {
+            if is_unknown(&fragment) {
+                self.accounts.unknown.fetch_add(1, Ordering::Relaxed);
             }
             record.overlay.added.push((parent, fragment));
         }
     }
+}
+
+/// Whether it says that the account is not in the file.
+fn is_unknown(fragment: &Fragment) -> bool {
+    fragment.leaves.get(1).is_some_and(|leaf| leaf.keys.len() == 1 && &*leaf.keys[0] == "unknown")
 }
 
 /// The key of an account's text among what a transform keeps on a thread.
