@@ -111,12 +111,7 @@ impl Fast {
         compact: bool,
     ) -> Result<usize, Turn> {
         self.begin(record.index.generation(), compact);
-        let mut page = Page::new(out, start);
-        if !record.overlay.replaced.is_empty() || record.index.leaves().len() > shape.max_fields {
-            page = self.run::<true>(shape, record, page)?;
-        } else {
-            page = self.run::<false>(shape, record, page)?;
-        }
+        let page = self.run(shape, record, Page::new(out, start))?;
         let end = page.end().ok_or(Turn::Room)?;
         let text = page.text(start);
         if self.strange.may_repeat(text) && has_key_twice(text) { Err(Turn::Slow) } else { Ok(end) }
@@ -131,8 +126,7 @@ impl Fast {
         self.record += 1;
     }
 
-    /// `WATCHED`: leaves are replaced, or there are so many that fields have to be counted.
-    fn run<'p, const WATCHED: bool>(
+    fn run<'p>(
         &mut self,
         shape: &Flatten,
         record: &Record<'_>,
@@ -142,10 +136,16 @@ impl Fast {
         let leaves = record.index.leaves();
         let mut replaced = record.overlay.replaced.iter().peekable();
         let mut stand = Stand::at(record.span.start as usize);
-        let mut fields = 0;
+        let (counted, mut fields) = (leaves.len() > shape.max_fields, 0);
         loop {
-            if !WATCHED {
-                page = self.dash(record, page, &mut stand)?;
+            let from = stand.position;
+            let most = from.saturating_add(shape.max_fields - fields);
+            let next = replaced.peek().map_or(leaves.len(), |(at, _)| *at as usize);
+            page = self.dash(record, page, &mut stand, next.min(most))?;
+            // Where there are so few leaves, there are no more fields.
+            if counted {
+                let written = leaves.get(from..stand.position).unwrap_or_default();
+                fields += written.iter().filter(|leaf| self.writes_key(leaf.edge)).count();
             }
             let position = stand.position;
             let Some(leaf) = leaves.get(position) else { break };
@@ -162,18 +162,12 @@ impl Fast {
                 return Err(Turn::Slow);
             }
             stand.within = plan.within;
-            if WATCHED {
-                fields += usize::from(plan.writes_key);
-                if fields > shape.max_fields {
-                    return Err(Turn::Slow);
-                }
+            fields += usize::from(counted && plan.writes_key);
+            if fields > shape.max_fields {
+                return Err(Turn::Slow);
             }
             let (start, end) = (leaf.start as usize, leaf.end as usize);
-            let new = if WATCHED {
-                replaced.next_if(|(at, _)| *at as usize == position).map(|(_, text)| text.as_ref())
-            } else {
-                None
-            };
+            let new = replaced.next_if(|(at, _)| *at as usize == position).map(|(_, text)| text.as_ref());
             if plan.mode == Mode::Verbatim && new.is_none() {
                 stand.run_end = end;
                 continue;
@@ -202,20 +196,25 @@ impl Fast {
         if plan.mode == Mode::Slow { Err(Turn::Slow) } else { Ok(page) }
     }
 
-    /// Writes usual leaves for as long as they come. It calls nothing, so that where it stands stays in registers; what is
-    /// unusual it leaves, as it found it, to [`Fast::run`].
+    fn writes_key(&self, edge: EdgeId) -> bool {
+        self.plans.get(edge.0 as usize).is_some_and(|plan| plan.writes_key)
+    }
+
+    /// Writes usual leaves for as long as they come, up to the leaf `before`. It calls nothing, so that where it stands stays
+    /// in registers; what is unusual it leaves, as it found it, to [`Fast::run`].
     #[inline(never)]
     fn dash<'p>(
         &mut self,
         record: &Record<'_>,
         mut page: Page<'p>,
         stand: &mut Stand,
+        before: usize,
     ) -> Result<Page<'p>, Turn> {
         let (buffer, number) = (record.buffer, self.record);
         let (plans, text, stamps) = (self.plans.as_slice(), self.text.as_slice(), self.stamps.as_mut_slice());
         // Where no string has escapes none needs any: what would need one cannot stand in a string without it.
         let escaped = record.index.escaped();
-        let leaves = record.index.leaves().get(stand.position..).unwrap_or_default();
+        let leaves = record.index.leaves().get(stand.position..before).unwrap_or_default();
         let mut now = *stand;
         for leaf in leaves {
             let (start, end) = (leaf.start as usize, leaf.end as usize);
