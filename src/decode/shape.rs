@@ -18,12 +18,13 @@ use super::Format;
 use crate::record::unescape;
 
 /// Keys that only a record has at its top level.
-const OWN: [&str; 6] = ["eventVersion", "eventID", "eventTime", "userIdentity", "eventSource", "eventName"];
+const OWN: [&[u8]; 6] =
+    [b"eventVersion", b"eventID", b"eventTime", b"userIdentity", b"eventSource", b"eventName"];
 /// Further keys of a record, for telling one from an inner object.
-const FURTHER: [&str; 6] =
-    ["awsRegion", "eventType", "eventCategory", "recipientAccountId", "eventId", "sourceIPAddress"];
+const FURTHER: [&[u8]; 6] =
+    [b"awsRegion", b"eventType", b"eventCategory", b"recipientAccountId", b"eventId", b"sourceIPAddress"];
 /// Keys whose string holds a record.
-const STRINGS: [&str; 4] = ["_raw", "message", "Message", "CloudTrailEvent"];
+const STRINGS: [&[u8]; 4] = [b"_raw", b"message", b"Message", b"CloudTrailEvent"];
 /// The text of a control message's only event.
 const CONTROL: &[u8] = b"CWL CONTROL MESSAGE";
 
@@ -97,9 +98,9 @@ fn walk(text: &[u8], at: usize, eof: bool, scratch: &mut Vec<u8>) -> Result<Shap
         }
         if !own {
             match (key, byte) {
-                ("logEvents", _) if control => return Ok(Shape::LeftOut { what: "control message" }),
-                ("Records" | "Events" | "logEvents", Some(b'[')) => return Ok(wrapper(key, value + 1)),
-                ("digestS3Object" | "digestEndTime", _) => return Ok(Shape::LeftOut { what: "digest" }),
+                (b"logEvents", _) if control => return Ok(Shape::LeftOut { what: "control message" }),
+                (b"Records" | b"Events" | b"logEvents", Some(b'[')) => return Ok(wrapper(key, value + 1)),
+                (b"digestS3Object" | b"digestEndTime", _) => return Ok(Shape::LeftOut { what: "digest" }),
                 _ => {}
             }
         }
@@ -118,9 +119,9 @@ fn walk(text: &[u8], at: usize, eof: bool, scratch: &mut Vec<u8>) -> Result<Shap
         }
         let span = text.get(value..place).unwrap_or_default();
         match key {
-            "messageType" => control = span == br#""CONTROL_MESSAGE""#,
-            "detail-type" => via = Some(span.ends_with(br#"via CloudTrail""#)),
-            "detail" if byte == Some(b'{') => detail = Some(value),
+            b"messageType" => control = span == br#""CONTROL_MESSAGE""#,
+            b"detail-type" => via = Some(span.ends_with(br#"via CloudTrail""#)),
+            b"detail" if byte == Some(b'{') => detail = Some(value),
             _ => {}
         }
     }
@@ -163,10 +164,10 @@ fn last(
 }
 
 /// Recognises a member that opens an array of records, also behind another such array.
-pub(super) fn wrapper(key: &str, after: usize) -> Shape {
+pub(super) fn wrapper(key: &[u8], after: usize) -> Shape {
     match key {
-        "Records" => Shape::Wrapper { format: Format::Records, after, records: true },
-        "Events" => Shape::Wrapper { format: Format::Lookup, after, records: false },
+        b"Records" => Shape::Wrapper { format: Format::Records, after, records: true },
+        b"Events" => Shape::Wrapper { format: Format::Lookup, after, records: false },
         _ => Shape::Wrapper { format: Format::CloudWatchLogs, after, records: false },
     }
 }
@@ -177,8 +178,9 @@ pub(super) fn is_record(object: &[u8]) -> bool {
     let (mut version, mut others, mut at, mut first) = (false, 0, 1, true);
     while let Ok(Next::Member(Member { key, value, end })) = member(object, at, first) {
         first = false;
-        version |= key == "eventVersion";
-        others += usize::from(key != "eventVersion" && (OWN.contains(&&*key) || FURTHER.contains(&&*key)));
+        let is_version = *key == *b"eventVersion";
+        version |= is_version;
+        others += usize::from(!is_version && (OWN.contains(&&*key) || FURTHER.contains(&&*key)));
         if version && others >= 2 {
             return true;
         }
@@ -190,7 +192,7 @@ pub(super) fn is_record(object: &[u8]) -> bool {
 
 /// A member's key, and where its value begins.
 pub(super) struct Member<'a> {
-    pub(super) key: Cow<'a, str>,
+    pub(super) key: Cow<'a, [u8]>,
     pub(super) value: usize,
     /// One past the key's closing quote.
     end: usize,
@@ -227,13 +229,13 @@ fn member(text: &[u8], at: usize, first: bool) -> Result<Next<'_>, Stop> {
         Some(_) => return Err(Stop::Invalid(at, "a key should stand here")),
         None => return Err(Stop::Incomplete),
     }
-    let end = string_end(text, at).ok_or(Stop::Incomplete)?;
-    let written = text.get(at + 1..end - 1).unwrap_or_default();
-    let key = if memchr::memchr(b'\\', written).is_some() {
+    let (end, escaped) = string(text, at).ok_or(Stop::Incomplete)?;
+    let key = if escaped {
         // A key no parser can read (a lone surrogate) is none of ours; its text is.
-        serde_json::from_slice::<String>(text.get(at..end).unwrap_or_default()).unwrap_or_default().into()
+        let key = serde_json::from_slice::<String>(text.get(at..end).unwrap_or_default());
+        Cow::Owned(key.unwrap_or_default().into_bytes())
     } else {
-        String::from_utf8_lossy(written)
+        Cow::Borrowed(text.get(at + 1..end - 1).unwrap_or_default())
     };
     let colon = blanks(text, end);
     match text.get(colon) {
@@ -245,18 +247,44 @@ fn member(text: &[u8], at: usize, first: bool) -> Result<Next<'_>, Stop> {
 
 /// One past a string's closing quote.
 pub(super) fn string_end(text: &[u8], at: usize) -> Option<usize> {
-    let mut from = at + 1;
+    string(text, at).map(|(end, _)| end)
+}
+
+/// One past a string's closing quote, and whether there are escapes in it.
+fn string(text: &[u8], at: usize) -> Option<(usize, bool)> {
+    let (mut from, mut escaped) = (at + 1, false);
     loop {
         let found = from + memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
         match text.get(found) {
-            Some(b'"') => return Some(found + 1),
-            _ => from = found + 2,
+            Some(b'"') => return Some((found + 1, escaped)),
+            _ => (from, escaped) = (found + 2, true),
         }
+    }
+}
+
+/// One past the value at `at`, where it is a string without escapes or a number of digits alone, as nearly all are that stand
+/// beside a record in its envelope. `None`: it is none, or is to be looked at closely.
+fn plain_end(text: &[u8], at: usize) -> Option<usize> {
+    let rest = text.get(at..)?;
+    match rest.first()? {
+        b'"' => {
+            let (end, escaped) = string(text, at)?;
+            let inner = text.get(at + 1..end - 1)?;
+            (!escaped && inner.iter().fold(true, |plain, byte| plain & (*byte >= b' '))).then_some(end)
+        }
+        b'1'..=b'9' => {
+            let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+            matches!(rest.get(digits), Some(b',' | b'}')).then_some(at + digits)
+        }
+        _ => None,
     }
 }
 
 /// One past the value at `at`, validated.
 fn value_end(text: &[u8], at: usize, key: usize, eof: bool) -> Result<usize, Stop> {
+    if let Some(end) = plain_end(text, at) {
+        return Ok(end);
+    }
     let rest = text.get(at..).unwrap_or_default();
     let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
     match values.next() {

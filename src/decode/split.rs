@@ -108,6 +108,8 @@ pub(super) struct Split {
     /// Offset and length of the envelope that is being unwrapped.
     envelope: (u64, u64),
     inner: Option<Box<Inner>>,
+    /// The last one, to be used again.
+    spare: Option<Box<Inner>>,
     /// The text of a string without its escapes, before it is known to stand in a whole object.
     scratch: Vec<u8>,
 }
@@ -134,8 +136,17 @@ impl Split {
             depth: 0,
             envelope: (0, 0),
             inner: None,
+            spare: None,
             scratch: Vec::new(),
         }
+    }
+
+    /// Begins another text, in an envelope. What memory there is stays.
+    fn begin(&mut self, at: usize, depth: usize) {
+        let (mut frames, scratch) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.scratch));
+        frames.clear();
+        let spare = self.spare.take();
+        *self = Split { at, depth, frames, spare, scratch, ..Split::new(self.limits) };
     }
 
     /// Begins between two values of a line format.
@@ -301,7 +312,7 @@ impl Split {
                         }
                         return Step::Item(item);
                     }
-                    None => self.inner = None,
+                    None => self.spare = self.inner.take(),
                 }
             }
             let text = buffer.bytes.get(..padded).unwrap_or_default();
@@ -321,10 +332,12 @@ impl Split {
                     if length > SCRATCH {
                         self.scratch = Vec::new();
                     }
-                    let mut split = Split::new(self.limits);
-                    split.at = start;
-                    split.depth = self.depth + 1;
-                    self.inner = Some(Box::new(Inner { split, end, padded }));
+                    let spare = self.spare.take();
+                    let new = || Box::new(Inner { split: Split::new(self.limits), end, padded });
+                    let mut inner = spare.unwrap_or_else(new);
+                    inner.split.begin(start, self.depth + 1);
+                    (inner.end, inner.padded) = (end, padded);
+                    self.inner = Some(inner);
                 }
                 step => return step,
             }

@@ -243,7 +243,7 @@ impl Split {
         let comma = self.at;
         match shape::later_member(text, comma + 1) {
             Ok(Some(member)) => {
-                if let (key @ ("Records" | "Events" | "logEvents"), Some(b'[')) =
+                if let (key @ (b"Records" | b"Events" | b"logEvents"), Some(b'[')) =
                     (&*member.key, text.get(member.value))
                     && let Shape::Wrapper { format, after, records } = shape::wrapper(key, member.value + 1)
                 {
