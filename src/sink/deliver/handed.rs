@@ -1,5 +1,6 @@
-//! Bodies that know how much of them the connection has taken. A server that answers before it can have read a request has
-//! not taken it, whatever it answers. A connection takes 256 KiB at a time: of smaller bodies it cannot be known.
+//! Bodies that know whether the connection has taken all of them. A server that answers before it can have read a request has
+//! not taken it, whatever it answers. A connection takes a large body in two pieces, and the second of them, its end, when less
+//! than 408 KiB of the first are left to be written (hyper's buffer): of smaller bodies it cannot be known.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,8 +11,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// What a connection takes at a time: parts of the same bytes, none is copied.
-const CHUNK: usize = 256 << 10;
+/// Bodies up to this go in one piece, bytes.
+const SMALL: usize = 256 << 10;
+/// The second piece, bytes: as much as one record of TLS holds. The first is all before it, so that a connection writes as much
+/// at once as it can. Nothing is copied.
+const END: usize = 16 << 10;
 
 /// Whether a connection has taken all of a body.
 #[derive(Clone, Debug, Default)]
@@ -20,12 +24,12 @@ pub struct Handed(Option<Arc<AtomicBool>>);
 impl Handed {
     /// Makes these bytes a request's body.
     pub fn over(request: &mut reqwest::Request, bytes: &Bytes) -> Handed {
-        if bytes.len() <= CHUNK {
+        if bytes.len() <= SMALL {
             *request.body_mut() = Some(bytes.clone().into());
             return Handed::default();
         }
         let all: Arc<AtomicBool> = Arc::default();
-        let body = Chunks { left: bytes.clone(), all: all.clone() };
+        let body = TwoPieces { left: bytes.clone(), all: all.clone() };
         *request.body_mut() = Some(reqwest::Body::wrap(body));
         Handed(Some(all))
     }
@@ -36,12 +40,12 @@ impl Handed {
     }
 }
 
-struct Chunks {
+struct TwoPieces {
     left: Bytes,
     all: Arc<AtomicBool>,
 }
 
-impl Body for Chunks {
+impl Body for TwoPieces {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -52,12 +56,14 @@ impl Body for Chunks {
         if self.left.is_empty() {
             return Poll::Ready(None);
         }
-        let next = self.left.len().min(CHUNK);
-        let chunk = self.left.split_to(next);
-        if self.left.is_empty() {
+        let before = self.left.len().saturating_sub(END);
+        let piece = if before > 0 {
+            self.left.split_to(before)
+        } else {
             self.all.store(true, Ordering::Release);
-        }
-        Poll::Ready(Some(Ok(Frame::data(chunk))))
+            std::mem::take(&mut self.left)
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
