@@ -177,8 +177,27 @@ struct Error {
     caused_by: Option<Box<Error>>,
 }
 
+/// Of how many records the answer says that they were created; `None`: it says something else, or in other words. This is how
+/// clusters write it where all is well: item by item, as of any other answer, and 15 times as fast.
+fn created(body: &[u8]) -> Option<usize> {
+    let mut rest = body.strip_prefix(br#"{"errors":false,"items":["#)?;
+    let mut items = 0;
+    loop {
+        rest = rest.strip_prefix(br#"{"create":{"status":201}}"#)?;
+        items += 1;
+        match rest {
+            [b',', more @ ..] => rest = more,
+            b"]}" => return Some(items),
+            _ => return None,
+        }
+    }
+}
+
 /// What the answer says of so many records, in the order they were sent.
 fn judged(body: &[u8], records: u32) -> Result<Judged, serde_json::Error> {
+    if created(body) == Some(records as usize) {
+        return Ok(Judged::Taken);
+    }
     let Object(Bulk { items, .. }) = serde_json::from_slice(body)?;
     if items.len() != records as usize {
         let message = format!("the cluster answers for {} of {records} events", items.len());

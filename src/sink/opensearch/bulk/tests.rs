@@ -19,6 +19,41 @@ fn what_is_there_already_is_taken() {
 }
 
 #[test]
+fn what_is_written_as_clusters_write_it_is_read_item_by_item_all_the_same() {
+    let whole = |items| {
+        let items = vec![r#"{"create":{"status":201}}"#; items].join(",");
+        format!("{{\"errors\":false,\"items\":[{items}]}}")
+    };
+    for records in 1..4 {
+        assert_eq!(created(whole(records as usize).as_bytes()), Some(records as usize));
+        assert_eq!(judged(whole(records as usize).as_bytes(), records).unwrap(), Judged::Taken);
+        for other in [records - 1, records + 1] {
+            let told = judged(whole(records as usize).as_bytes(), other).unwrap();
+            assert!(matches!(told, Judged::Retry { .. }), "{told:?}");
+        }
+    }
+    let two = whole(2);
+    let others = [
+        ("false", "true"),
+        ("false", " false"),
+        ("201", "200"),
+        ("201", "429"),
+        ("},{", "},{\"index\":0},{"),
+        ("},{", "},,{"),
+        ("},{", "}{"),
+        ("]}", "],\"took\":1}"),
+        ("]}", ",]}"),
+        ("]}", "]} "),
+        ("]}", "]"),
+    ];
+    for (from, to) in others {
+        let other = two.replacen(from, to, 1);
+        assert!(other != two && created(other.as_bytes()).is_none(), "{other}");
+    }
+    assert_eq!(created(whole(0).as_bytes()), None);
+}
+
+#[test]
 fn each_event_has_its_own_answer() {
     let [taken, busy, bad, gone] = [
         r#"{"create":{"status":201}}"#.to_owned(),
