@@ -45,9 +45,16 @@ pub enum Shape {
 #[derive(Debug)]
 pub struct Encoder {
     shape: Arc<Shape>,
-    texts: added::Texts,
     /// What of the additions a frame says once more.
     fields: added::Texts,
+    learned: Learned,
+}
+
+/// What an encoder has learned, beside the shape: so that a record costs no count of who holds that. An atomic one waits until
+/// the record before is in memory.
+#[derive(Debug, Default)]
+struct Learned {
+    texts: added::Texts,
     fast: fast::Fast,
     /// The same for records that span lines.
     lines: fast::Fast,
@@ -59,16 +66,7 @@ pub struct Encoder {
 impl Encoder {
     /// Makes an encoder that has learned nothing yet.
     pub fn new(shape: Arc<Shape>) -> Encoder {
-        Encoder {
-            shape,
-            texts: added::Texts::default(),
-            fields: added::Texts::default(),
-            fast: fast::Fast::default(),
-            lines: fast::Fast::default(),
-            edges: nested::Edges::default(),
-            needs: Needs::default(),
-            scratch: Vec::new(),
-        }
+        Encoder { shape, fields: added::Texts::default(), learned: Learned::default() }
     }
 
     /// The shape it writes.
@@ -85,18 +83,20 @@ impl Encoder {
     /// Writes the record as one JSON object from `at` on, over what stands there, and returns where it ends. What stands
     /// behind is of no meaning: a buffer that is used again need not be cleared.
     pub fn encode_at(&mut self, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> usize {
-        let shape = Arc::clone(&self.shape);
-        match &*shape {
+        let learned = &mut self.learned;
+        match &*self.shape {
             Shape::Nested(nested) => {
                 out.truncate(at);
-                self.nested(nested, record, out);
+                learned.nested(nested, record, out);
                 out.len()
             }
-            Shape::Flat(flat) => self.flat(flat, record, out, at).0,
-            Shape::Document(document) => self.document(document, record, out, at),
+            Shape::Flat(flat) => learned.flat(flat, record, out, at).0,
+            Shape::Document(document) => learned.document(document, record, out, at),
         }
     }
+}
 
+impl Learned {
     fn document(&mut self, document: &Document, record: &Record<'_>, out: &mut Vec<u8>, at: usize) -> usize {
         let head = document.head(record);
         // The brace of the record becomes the comma behind it.

@@ -94,17 +94,28 @@ impl Frame {
     }
 }
 
-/// Writes the line that says to create a record under its id.
-fn bulk(RecordId(mut id): RecordId, out: &mut Vec<u8>, at: usize) -> usize {
-    let mut digits = [0; 32];
-    for digit in digits.iter_mut().rev() {
-        let [four, ..] = (id & 15).to_le_bytes();
-        *digit = if four < 10 { b'0' + four } else { b'a' + four - 10 };
-        id >>= 4;
+/// The line that says to create a record under its id.
+const CREATE: &[u8; 54] = b"{\"create\":{\"_id\":\"................................\"}}\n";
+/// Where the id stands in it.
+const ID: std::ops::Range<usize> = 18..50;
+/// Every byte as two digits.
+const DIGITS: [[u8; 2]; 256] = {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let (mut all, mut byte) = ([[0; 2]; 256], 0);
+    while byte < all.len() {
+        all[byte] = [HEX[byte >> 4], HEX[byte & 15]];
+        byte += 1;
     }
-    let at = put(out, at, b"{\"create\":{\"_id\":\"");
-    let at = put(out, at, &digits);
-    put(out, at, b"\"}}\n")
+    all
+};
+
+/// Writes the line that says to create a record under its id.
+fn bulk(RecordId(id): RecordId, out: &mut Vec<u8>, at: usize) -> usize {
+    let mut line = *CREATE;
+    for (digits, byte) in line[ID].chunks_exact_mut(2).zip(id.to_be_bytes()) {
+        digits.copy_from_slice(&DIGITS[usize::from(byte)]);
+    }
+    put(out, at, &line)
 }
 
 #[cfg(test)]

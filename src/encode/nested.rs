@@ -23,6 +23,9 @@ impl Default for Nested {
 }
 
 /// Appends the record's own members: `{…` without the last brace. Returns whether there are any.
+///
+/// What was written is not read again where nothing has to be taken out: a copy that is on its way to memory would be waited
+/// for.
 pub(crate) fn members(
     record: &Record<'_>,
     is_stripped: bool,
@@ -31,41 +34,37 @@ pub(crate) fn members(
 ) -> bool {
     let start = out.len();
     let own = record.span.of(record.buffer);
-    let leaves = record.index.leaves();
+    let (first, leaves) = (record.span.start as usize, record.index.leaves());
+    if !is_stripped && record.overlay.removed.is_empty() {
+        let open = own.strip_suffix(b"}").unwrap_or(own);
+        if record.overlay.replaced.is_empty() {
+            out.extend_from_slice(open);
+        } else {
+            splice(record.buffer, first, first + open.len(), leaves, record.overlay, out);
+        }
+        return has_members(open);
+    }
     if !record.overlay.removed.is_empty() {
-        Node::of_record(record.buffer, record.span.start as usize, leaves, record.overlay).write(out);
-    } else if is_stripped {
+        Node::of_record(record.buffer, first, leaves, record.overlay).write(out);
+    } else {
         scratch.clear();
         let edited = if record.overlay.replaced.is_empty() {
             own
         } else {
-            splice(
-                record.buffer,
-                record.span.start as usize,
-                record.span.end as usize,
-                leaves,
-                record.overlay,
-                scratch,
-            );
+            splice(record.buffer, first, first + own.len(), leaves, record.overlay, scratch);
             scratch
         };
         strip(edited, out);
-    } else if record.overlay.replaced.is_empty() {
-        out.extend_from_slice(own);
-    } else {
-        splice(
-            record.buffer,
-            record.span.start as usize,
-            record.span.end as usize,
-            leaves,
-            record.overlay,
-            out,
-        );
     }
     if out.last() == Some(&b'}') {
         out.pop();
     }
-    out.get(start + 1..).is_some_and(|members| !members.iter().all(u8::is_ascii_whitespace))
+    has_members(out.get(start..).unwrap_or_default())
+}
+
+/// Whether anything but blanks stands behind an object's first brace.
+fn has_members(open: &[u8]) -> bool {
+    open.get(1..).is_some_and(|members| !members.iter().all(u8::is_ascii_whitespace))
 }
 
 /// The first of `name`, `name__2`, `name__3`, … that is no member of the record.
@@ -116,16 +115,21 @@ impl Edges {
         if self.generation != record.index.generation() {
             *self = Edges { generation: record.index.generation(), known: Vec::new() };
         }
-        let mut bits = 0;
-        for edge in record.index.leaves().iter().map(|leaf| leaf.edge).chain([record.index.tail()]) {
-            bits |= match self.known.get(edge.0 as usize) {
-                Some(&known) if known != 0 => known,
-                _ => self.look(record, edge, name),
-            };
+        let mut bits = self.bits(record, record.index.tail(), name);
+        for leaf in record.index.leaves() {
+            bits |= self.bits(record, leaf.edge, name);
         }
         let strip = bits & LINES != 0
             || (record.index.has_wide_container() && breaks_lines(record.span.of(record.buffer)));
         Needs { another_name: bits & OURS != 0, strip }
+    }
+
+    #[inline]
+    fn bits(&mut self, record: &Record<'_>, edge: EdgeId, name: &str) -> u8 {
+        match self.known.get(edge.0 as usize) {
+            Some(&known) if known != 0 => known,
+            _ => self.look(record, edge, name),
+        }
     }
 
     #[inline(never)]
