@@ -15,7 +15,7 @@ use crate::encode::Shape;
 use crate::encode::flat::Flatten;
 use crate::encode::{FlatPut, flat_put};
 use crate::record::path::{FAR, unescape};
-use crate::record::{EdgeId, PathId, Record, Segment};
+use crate::record::{EdgeId, Leaf, PathId, Record, Segment};
 
 #[doc(hidden)]
 pub mod fuzz;
@@ -112,18 +112,30 @@ impl Document {
 struct Need {
     /// What the leaf may be; 0: the record has to be looked at.
     accepts: u8,
-    /// How many members the edge opens, each known by its path.
+    /// The same where nothing else is asked than which members are opened, if the leaf is short; else 0.
+    usual: u8,
+    /// How many members the edge opens, each known by its path; without an element that it enters.
     opens: u8,
     /// Whether it was looked at.
     known: bool,
-    /// Whether the first of them is an element of an array whose far elements share one path.
+    /// Whether it enters an element of an array whose far elements share one path, before all of them.
     enters: bool,
     /// The path of the last of them.
     path: u32,
+    /// Where those of the others stand among [`Needs::above`].
+    above: u32,
     /// The path of the innermost such element around it; the root: there is none.
     far: u32,
     /// Bytes of the leaf, at most.
     limit: u32,
+}
+
+impl Need {
+    /// The paths of the members that are opened with the last of them in them.
+    fn above(self, all: &[u32]) -> &[u32] {
+        let start = self.above as usize;
+        all.get(start..start + usize::from(self.opens.saturating_sub(1))).unwrap_or_default()
+    }
 }
 
 /// What was learned of one scanner's edges.
@@ -131,6 +143,8 @@ struct Need {
 pub(crate) struct Needs {
     generation: u64,
     known: Vec<Need>,
+    /// Paths of members that are opened with another in them.
+    above: Vec<u32>,
     /// By path: the number of the record that opened it last, or of the far element that it was opened in; of such an element
     /// its own.
     stamps: Vec<u32>,
@@ -163,37 +177,54 @@ impl Needs {
     }
 
     fn leaves_fit(&mut self, document: &Document, record: &Record<'_>) -> bool {
-        let paths = record.index.paths();
-        for (position, leaf) in record.index.leaves().iter().enumerate() {
-            let mut need = self.known.get(leaf.edge.0 as usize).copied().unwrap_or_default();
-            if !need.known {
-                need = self.look(document, record, position, leaf.edge);
-            }
-            let text = record.buffer.get(leaf.start as usize..leaf.end as usize).unwrap_or_default();
-            if need.accepts & kind::of(text) == 0 || (text.len() > LONGEST_NUMBER && !short(need, text)) {
-                return false;
-            }
-            let mut opened_in = self.record;
-            if need.far != PathId::ROOT.0 {
-                let Some(stamp) = self.stamps.get_mut(need.far as usize) else { return false };
-                if need.enters {
-                    self.number += 1;
-                    *stamp = self.number;
-                }
-                opened_in = *stamp;
-            }
-            let mut path = need.path;
-            for _ in 0..need.opens - u8::from(need.enters) {
-                match self.stamps.get_mut(path as usize) {
-                    Some(stamp) if *stamp != opened_in => *stamp = opened_in,
-                    _ => return false,
-                }
-                if need.opens > 1 {
-                    path = paths.parent(PathId(path)).0;
-                }
+        let leaves = record.index.leaves();
+        let mut at = 0;
+        loop {
+            at += self.usual(record.buffer, leaves.get(at..).unwrap_or_default());
+            match leaves.get(at) {
+                Some(leaf) if !self.leaf_fits(document, record, at, *leaf) => return false,
+                Some(_) => at += 1,
+                None => return true,
             }
         }
-        true
+    }
+
+    /// How many of these leaves, from the first on, certainly fit: nearly always all of them.
+    fn usual(&mut self, buffer: &[u8], leaves: &[Leaf]) -> usize {
+        let (known, above, record) = (self.known.as_slice(), self.above.as_slice(), self.record);
+        let stamps = self.stamps.as_mut_slice();
+        let mut opens = |path: u32| stamp(stamps, path, record);
+        let fits = |leaf: &&Leaf| {
+            let need = known.get(leaf.edge.0 as usize);
+            let (Some(need), Some(&first)) = (need, buffer.get(leaf.start as usize)) else { return false };
+            need.usual & kind::begins(first) != 0
+                && (leaf.end - leaf.start) as usize <= LONGEST_NUMBER
+                && (need.opens == 0 || opens(need.path))
+                && (need.opens <= 1 || need.above(above).iter().all(|&path| opens(path)))
+        };
+        leaves.iter().take_while(fits).count()
+    }
+
+    fn leaf_fits(&mut self, document: &Document, record: &Record<'_>, position: usize, leaf: Leaf) -> bool {
+        let mut need = self.known.get(leaf.edge.0 as usize).copied().unwrap_or_default();
+        if !need.known {
+            need = self.look(document, record, position, leaf.edge);
+        }
+        let text = record.buffer.get(leaf.start as usize..leaf.end as usize).unwrap_or_default();
+        if need.accepts & kind::of(text) == 0 || (text.len() > LONGEST_NUMBER && !short(need, text)) {
+            return false;
+        }
+        let mut opened_in = self.record;
+        if need.far != PathId::ROOT.0 {
+            let Some(stamp) = self.stamps.get_mut(need.far as usize) else { return false };
+            if need.enters {
+                self.number += 1;
+                *stamp = self.number;
+            }
+            opened_in = *stamp;
+        }
+        let mut opens = |path: u32| stamp(&mut self.stamps, path, opened_in);
+        (need.opens == 0 || opens(need.path)) && need.above(&self.above).iter().all(|&path| opens(path))
     }
 
     /// What a replaced leaf is now has to fit, too.
@@ -261,7 +292,14 @@ impl Needs {
         if let Some(&need) = self.known.get(id.0 as usize).filter(|need| need.known) {
             return need;
         }
-        let need = learn(document, record, position, id).unwrap_or(nothing);
+        let mut need = learn(document, record, position, id).unwrap_or(nothing);
+        need.above = u32::try_from(self.above.len()).unwrap_or(u32::MAX);
+        need.usual = if need.far == PathId::ROOT.0 { need.accepts } else { 0 };
+        let mut path = PathId(need.path);
+        for _ in 1..need.opens {
+            path = record.index.paths().parent(path);
+            self.above.push(path.0);
+        }
         let (at, path) = (id.0 as usize, need.path.max(need.far) as usize);
         if at >= self.known.len() {
             self.known.resize(at + 1, Need::default());
@@ -273,6 +311,18 @@ impl Needs {
             *known = need;
         }
         need
+    }
+}
+
+/// Opens a member; `false`: there was one of its name.
+#[inline]
+fn stamp(stamps: &mut [u32], path: u32, opened_in: u32) -> bool {
+    match stamps.get_mut(path as usize) {
+        Some(stamp) if *stamp != opened_in => {
+            *stamp = opened_in;
+            true
+        }
+        _ => false,
     }
 }
 
@@ -347,7 +397,7 @@ fn learn(document: &Document, record: &Record<'_>, position: usize, id: EdgeId) 
             (steps.len() + 1 + closings).saturating_sub(from)
         }
     };
-    need.opens = u8::try_from(opened.min(steps.len().saturating_sub(taken))).ok()?;
+    let opens = opened.min(steps.len().saturating_sub(taken));
     need.path = edge.path.0;
     let mut far = edge.path;
     while far != PathId::ROOT && !paths.is_far_element(far) {
@@ -355,7 +405,8 @@ fn learn(document: &Document, record: &Record<'_>, position: usize, id: EdgeId) 
     }
     need.far = far.0;
     // An element of 32 or more is only ever entered from the one before it: nothing is opened above it.
-    need.enters = far != PathId::ROOT && paths.depth(edge.path) - paths.depth(far) < usize::from(need.opens);
+    need.enters = far != PathId::ROOT && paths.depth(edge.path) - paths.depth(far) < opens;
+    need.opens = u8::try_from(opens).ok()? - u8::from(need.enters);
     Some(need)
 }
 

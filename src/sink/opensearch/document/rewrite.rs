@@ -17,6 +17,7 @@ use std::collections::HashSet;
 
 use crate::encode::text::escape;
 use crate::encode::tree::{Node, is_container};
+use crate::record;
 use crate::record::path::unescape;
 use crate::sink::opensearch::mapping::{
     DEEPEST_ARRAY, LONGEST, LONGEST_NAME, LONGEST_NUMBER, Mapping, Node as Field, Place, Type, kind,
@@ -289,7 +290,13 @@ fn is_readable(written: &[u8]) -> bool {
 fn is_too_long(text: &[u8], place: Place<'_>, path: usize) -> bool {
     let limit = place.limit(path);
     // Escapes are longer than what they stand for.
-    text.len() > limit && (limit == 0 || text.len() > LONGEST * 6 + 2 || unescape(text).len() > limit)
+    text.len() > limit && (limit == 0 || text.len() > LONGEST * 6 + 2 || unescaped_length(text) > limit)
+}
+
+/// Bytes of a value without its escapes; of a text that has surrogates by the slow road.
+fn unescaped_length(text: &[u8]) -> usize {
+    let quick = text.starts_with(b"\"").then(|| record::unescape(text, 1, &mut Vec::new())).flatten();
+    quick.map_or_else(|| unescape(text).len(), |(_, length)| length + 2)
 }
 
 /// How deep arrays stand directly in each other, the one of these elements counted.
