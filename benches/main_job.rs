@@ -415,7 +415,7 @@ keep_one_in = 5
         fs::create_dir_all(&folder).unwrap();
         let mut seed = 88_172_645_463_325_252_u64;
         let (mut written, mut number) = (0, 0);
-        while written < self.bytes / 4 {
+        while written < self.bytes {
             let mut body = String::from("{\"Records\":[");
             while body.len() < 1_500_000 {
                 for at in (1..records.len()).rev() {

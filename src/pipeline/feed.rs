@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::books::Books;
 use super::fetch::Fetcher;
@@ -21,9 +22,11 @@ use crate::transform::Transform as _;
 
 /// Deliveries on loan from one source, at most. They hold no memory before a worker begins them; this only bounds the
 /// list. Enough that workers have small files to read while those before are made durable, settled, and the next noted.
-const MOST_ON_LOAN: usize = 2048;
-/// How long ends of loans are gathered before the source commits them together.
+const MOST_ON_LOAN: usize = 4096;
+/// How long ends of loans are gathered before the source commits them together, since it did so last.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long they are gathered at least: one answer of a sink ends many.
+const SHORTLY: Duration = Duration::from_millis(2);
 /// First pause after a source's error; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause after a source's errors.
@@ -245,6 +248,7 @@ impl<S: Source + 'static> Feed<S> {
         let taken = self.settled.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut settled) = taken else { return Ok(()) };
         let mut hurry = self.hurry.subscribe();
+        let mut committed: Option<Instant> = None;
         loop {
             let mut group = Vec::new();
             tokio::select! {
@@ -259,9 +263,11 @@ impl<S: Source + 'static> Feed<S> {
             }
             let hurried = *hurry.borrow();
             if !hurried {
+                let gather =
+                    GATHER.saturating_sub(committed.map_or(GATHER, |then| then.elapsed())).max(SHORTLY);
                 tokio::select! {
                     biased;
-                    () = tokio::time::sleep(GATHER) => {}
+                    () = tokio::time::sleep(gather) => {}
                     () = said(&mut hurry) => {}
                 }
             }
@@ -294,6 +300,7 @@ impl<S: Source + 'static> Feed<S> {
             let now = self.pipeline.clock.now();
             advanced.iter().for_each(|id| self.loans().part(*id, now));
             ended.iter().for_each(|(id, failed)| self.loans().end(*id, *failed, now));
+            committed = Some(Instant::now());
             self.on_loan.fetch_sub(count, Ordering::AcqRel);
             self.returned.notify_one();
         }

@@ -32,7 +32,7 @@ const SYNC_AGE: Duration = Duration::from_secs(1);
 /// these bounds. So a trickle of small payloads is not synced one by one, and no answer waits much longer for it.
 const GRACE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(50));
 /// Age of the oldest unsynced write at which a sync is due although more keeps coming, but nothing is waiting just now.
-const LULL: Duration = Duration::from_millis(250);
+const LULL: Duration = Duration::from_millis(100);
 /// Parts at a time; beyond, the one written to longest ago is finished early. About 3 MB, and as much journal.
 const MOST_PARTS: usize = 10_000;
 /// How soon it is tried again to give a final name that could not be given.
