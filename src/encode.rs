@@ -87,7 +87,8 @@ impl Encoder {
         match &*self.shape {
             Shape::Nested(nested) => {
                 out.truncate(at);
-                learned.nested(nested, record, out);
+                let needs = learned.edges.needs(record, &nested.name);
+                learned.nested(nested, needs, record, out);
                 out.len()
             }
             Shape::Flat(flat) => learned.flat(flat, record, out, at).0,
@@ -105,7 +106,11 @@ impl Learned {
         let (mut end, by_rule) = match &*document.inner {
             Shape::Nested(nested) => {
                 out.truncate(start);
-                self.nested(nested, record, out);
+                let needs = match fits {
+                    true => self.edges.needs_beside(record, &nested.name, self.needs.of_nested()),
+                    false => self.edges.needs(record, &nested.name),
+                };
+                self.nested(nested, needs, record, out);
                 (out.len(), true)
             }
             Shape::Flat(flat) => self.flat(flat, record, out, start),
@@ -125,8 +130,7 @@ impl Learned {
         end
     }
 
-    fn nested(&mut self, shape: &Nested, record: &Record<'_>, out: &mut Vec<u8>) {
-        let needs = self.edges.needs(record, &shape.name);
+    fn nested(&mut self, shape: &Nested, needs: nested::Needs, record: &Record<'_>, out: &mut Vec<u8>) {
         let has_members = nested::members(record, needs.strip, &mut self.scratch, out);
         if !record.overlay.added.is_empty() {
             let start = out.len();

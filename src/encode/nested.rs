@@ -112,16 +112,27 @@ pub(crate) struct Needs {
 impl Edges {
     /// Looks at all edges of a record.
     pub(crate) fn needs(&mut self, record: &Record<'_>, name: &str) -> Needs {
-        if self.generation != record.index.generation() {
-            *self = Edges { generation: record.index.generation(), known: Vec::new() };
-        }
-        let mut bits = self.bits(record, record.index.tail(), name);
+        self.renew(record);
+        let mut bits = 0;
         for leaf in record.index.leaves() {
             bits |= self.bits(record, leaf.edge, name);
         }
+        self.needs_beside(record, name, bits)
+    }
+
+    /// The same for who has looked at the edges of all leaves: their bits, by [`learn`].
+    pub(crate) fn needs_beside(&mut self, record: &Record<'_>, name: &str, bits: u8) -> Needs {
+        self.renew(record);
+        let bits = bits | self.bits(record, record.index.tail(), name);
         let strip = bits & LINES != 0
             || (record.index.has_wide_container() && breaks_lines(record.span.of(record.buffer)));
         Needs { another_name: bits & OURS != 0, strip }
+    }
+
+    fn renew(&mut self, record: &Record<'_>) {
+        if self.generation != record.index.generation() {
+            *self = Edges { generation: record.index.generation(), known: Vec::new() };
+        }
     }
 
     #[inline]
@@ -140,13 +151,7 @@ impl Edges {
         {
             return known;
         }
-        let (paths, edge) = (record.index.paths(), record.index.edge(id));
-        let mut top = edge.path;
-        while paths.parent(top) != PathId::ROOT {
-            top = paths.parent(top);
-        }
-        let ours = matches!(paths.last(top), Some(Segment::Key(key)) if *plain_key(key) == *name.as_bytes());
-        let bits = KNOWN | if ours { OURS } else { 0 } | if edge.has_newline { LINES } else { 0 };
+        let bits = KNOWN | learn(record, id, name);
         if !id.is_temporary() {
             let at = id.0 as usize;
             if at >= self.known.len() {
@@ -158,4 +163,15 @@ impl Edges {
         }
         bits
     }
+}
+
+/// What the nested shape has to know of an edge; 0: nothing, as of nearly every one.
+pub(crate) fn learn(record: &Record<'_>, id: EdgeId, name: &str) -> u8 {
+    let (paths, edge) = (record.index.paths(), record.index.edge(id));
+    let mut top = edge.path;
+    while paths.parent(top) != PathId::ROOT {
+        top = paths.parent(top);
+    }
+    let ours = matches!(paths.last(top), Some(Segment::Key(key)) if *plain_key(key) == *name.as_bytes());
+    (if ours { OURS } else { 0 }) | if edge.has_newline { LINES } else { 0 }
 }

@@ -13,7 +13,7 @@ use foldhash::HashMap;
 use super::mapping::{DEEPEST_ARRAY, LONGEST_NAME, LONGEST_NUMBER, Mapping, Place, kind};
 use crate::encode::Shape;
 use crate::encode::flat::Flatten;
-use crate::encode::{FlatPut, flat_put};
+use crate::encode::{FlatPut, flat_put, nested};
 use crate::record::path::{FAR, unescape};
 use crate::record::{EdgeId, Leaf, PathId, Record, Segment};
 
@@ -114,6 +114,8 @@ struct Need {
     accepts: u8,
     /// The same where nothing else is asked than which members are opened, if the leaf is short; else 0.
     usual: u8,
+    /// What the nested shape has to know of the edge.
+    nested: u8,
     /// How many members the edge opens, each known by its path; without an element that it enters.
     opens: u8,
     /// Whether it was looked at.
@@ -152,6 +154,8 @@ pub(crate) struct Needs {
     record: u32,
     /// The last number that was given away.
     number: u32,
+    /// What the nested shape has to know of this record's edges.
+    nested: u8,
     /// Whether additions fit, by what they are made of.
     added: HashMap<Box<[u64]>, bool>,
     /// That of the last record.
@@ -168,12 +172,17 @@ impl Needs {
             *self = Needs { generation: record.index.generation(), added, last, ..Needs::default() };
         }
         self.number += 1;
-        self.record = self.number;
+        (self.record, self.nested) = (self.number, 0);
         !record.index.truncated_index()
             && !record.index.has_wide_container()
             && self.leaves_fit(document, record)
             && self.replaced_fit(record)
             && self.added_fit(document, record)
+    }
+
+    /// What the nested shape has to know of the edges of the leaves of the record that fits.
+    pub(crate) fn of_nested(&self) -> u8 {
+        self.nested
     }
 
     fn leaves_fit(&mut self, document: &Document, record: &Record<'_>) -> bool {
@@ -210,6 +219,7 @@ impl Needs {
         if !need.known {
             need = self.look(document, record, position, leaf.edge);
         }
+        self.nested |= need.nested;
         let text = record.buffer.get(leaf.start as usize..leaf.end as usize).unwrap_or_default();
         if need.accepts & kind::of(text) == 0 || (text.len() > LONGEST_NUMBER && !short(need, text)) {
             return false;
@@ -294,7 +304,10 @@ impl Needs {
         }
         let mut need = learn(document, record, position, id).unwrap_or(nothing);
         need.above = u32::try_from(self.above.len()).unwrap_or(u32::MAX);
-        need.usual = if need.far == PathId::ROOT.0 { need.accepts } else { 0 };
+        if let Shape::Nested(shape) = &*document.inner {
+            need.nested = nested::learn(record, id, &shape.name);
+        }
+        need.usual = if need.far == PathId::ROOT.0 && need.nested == 0 { need.accepts } else { 0 };
         let mut path = PathId(need.path);
         for _ in 1..need.opens {
             path = record.index.paths().parent(path);

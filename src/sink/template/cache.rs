@@ -98,7 +98,10 @@ impl Partitions {
         let found =
             cache.recent.iter().position(|entry| entry.as_ref().is_some_and(|entry| entry.key == key));
         if let Some(at) = found {
-            cache.recent.swap(0, at);
+            // Nearly always it is the first already.
+            if at > 0 {
+                cache.recent.swap(0, at);
+            }
         } else if let Some((path, marks)) = cache.known.get(&key) {
             let entry = Entry { key, path: path.clone(), marks: *marks };
             cache.remember(entry);

@@ -302,6 +302,29 @@ fn additions_are_judged_once() {
 }
 
 #[test]
+fn lines_are_joined_and_a_member_of_our_name_keeps_it_on_either_road() {
+    let mut writer = Writer::nested();
+    let members = br#""id":"1""#;
+    let fragment = || Arc::new(Fragment { id: 7, members: (*members).into(), leaves: Vec::new() });
+    let mut added = Overlay { added: vec![(Parent::Account, fragment())], ..Overlay::default() };
+    let cases = [
+        ("{\n\"a\":1}", r#"{"a":1}"#),
+        ("{\"a\":1\r}", r#"{"a":1}"#),
+        ("{\"readOnly\":true,\n\"a\":{ \"b\":[1,\n2]}}", r#"{"readOnly":true,"a":{"b":[1,2]}}"#),
+        ("{ \"a\": 1}", r#"{ "a": 1}"#),
+    ];
+    for (record, own) in cases {
+        assert!(writer.fits(record));
+        assert_eq!(writer.write(record), own);
+        let with = format!("{},\"trailship\":{{\"account\":{{\"id\":\"1\"}}}}}}", &own[..own.len() - 1]);
+        assert_eq!(writer.write_with(record, &mut added), with);
+    }
+    let record = r#"{"eventName":"a","trailship":{"x":1}}"#;
+    let document = writer.write_with(record, &mut added);
+    assert!(document.ends_with(r#","trailship__2":{"account":{"id":"1"}}}"#), "{document}");
+}
+
+#[test]
 fn what_a_transform_replaced_has_to_fit_too() {
     let mut writer = Writer::nested();
     let record = r#"{"readOnly":true,"requestParameters":{"a":"b"}}"#;
