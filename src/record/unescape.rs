@@ -1,13 +1,15 @@
 //! A JSON string's text without its escapes, in one pass that finds the string's end as well.
 //!
 //! A record that stands in a string has an escaped quote every ten bytes. So nothing here goes from escape to escape:
-//! of 32 bytes it is told at once which backslashes go, and what is between them is copied 32 bytes at a time, the excess
-//! of each copy overwritten by the next.
+//! of 64 bytes it is told at once which backslashes go, and what is between them is copied 32 bytes at a time, the excess
+//! of each copy overwritten by the next. Where anything else is escaped than a quote, 32 bytes are looked at more closely.
 
 use super::block::{BLOCK, Block, high, marks};
 
 /// Bytes looked at: a block, and what a copy that begins in it may reach.
 const REACH: usize = 2 * BLOCK;
+/// The same of two blocks.
+const REACH_OF_TWO: usize = 3 * BLOCK;
 /// Bytes the room for the text begins with.
 const FIRST: usize = 4 << 10;
 /// Every second bit, from the lowest.
@@ -25,6 +27,13 @@ pub(crate) fn unescape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Option<(usi
     let mut last;
     loop {
         let rest = text.get(read..).unwrap_or_default();
+        if let Some(from) = rest.first_chunk::<REACH_OF_TWO>()
+            && let Some(to) = out.get_mut(written..).and_then(|out| out.first_chunk_mut::<REACH_OF_TWO>())
+            && let Some((length, carries)) = quotes(from, to, carried)
+        {
+            (read, written, carried) = (read + 2 * BLOCK, written + length, carries);
+            continue;
+        }
         let from = match rest.first_chunk::<REACH>() {
             Some(from) => from,
             None => {
@@ -38,14 +47,6 @@ pub(crate) fn unescape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Option<(usi
         let to: &mut [u8; REACH] = out.get_mut(written..)?.first_chunk_mut()?;
         let block: &Block = from.first_chunk()?;
         let marks = marks(block);
-        let follows = marks.backslash << 1 | carried;
-        // Nearly always every backslash escapes a quote, and every quote is escaped.
-        if marks.quote == follows && marks.backslash & follows == 0 && marks.other == 0 {
-            written += squeeze(from, to, BLOCK, marks.backslash);
-            read += BLOCK;
-            carried = marks.backslash >> (BLOCK - 1);
-            continue;
-        }
         let high = high(block);
         seen_high |= high;
         let (escaped, carries) = escaped(marks.backslash, carried);
@@ -54,7 +55,7 @@ pub(crate) fn unescape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Option<(usi
         let stop = closing | others | (marks.other & !high);
         let length = stop.trailing_zeros() as usize;
         let before = if stop == 0 { u32::MAX } else { (1 << length) - 1 };
-        written += squeeze(from, to, length, marks.backslash & !escaped & before);
+        written += squeeze(from, to, length, u64::from(marks.backslash & !escaped & before));
         read += length;
         if stop == 0 {
             carried = carries;
@@ -75,9 +76,21 @@ pub(crate) fn unescape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Option<(usi
     }
 }
 
-/// Copies `length` bytes, at most a block, without those of the mask, which are among them; how many are left.
+/// Two blocks as nearly all are: every backslash escapes a quote, and every quote is escaped. Gives how many bytes are left
+/// of them, and whether the first byte behind them is escaped.
 #[inline(always)]
-fn squeeze(from: &[u8; REACH], to: &mut [u8; REACH], length: usize, mut without: u32) -> usize {
+fn quotes(from: &[u8; REACH_OF_TWO], to: &mut [u8; REACH_OF_TWO], carried: u32) -> Option<(usize, u32)> {
+    let (first, second) = (marks(from.first_chunk()?), marks(from.get(BLOCK..)?.first_chunk()?));
+    let both = |first: u32, second: u32| u64::from(first) | u64::from(second) << BLOCK;
+    let (quote, backslash) = (both(first.quote, second.quote), both(first.backslash, second.backslash));
+    let follows = backslash << 1 | u64::from(carried);
+    let usual = quote == follows && backslash & follows == 0 && first.other | second.other == 0;
+    usual.then(|| (squeeze(from, to, 2 * BLOCK, backslash), second.backslash >> (BLOCK - 1)))
+}
+
+/// Copies `length` bytes, at most two blocks, without those of the mask, which are among them; how many are left.
+#[inline(always)]
+fn squeeze<const N: usize>(from: &[u8; N], to: &mut [u8; N], length: usize, mut without: u64) -> usize {
     let (mut start, mut written) = (0, 0);
     let mut copy = |start: usize, written: usize| {
         if let (Some(from), Some(to)) = (from.get(start..start + BLOCK), to.get_mut(written..written + BLOCK))
@@ -85,15 +98,20 @@ fn squeeze(from: &[u8; REACH], to: &mut [u8; REACH], length: usize, mut without:
             to.copy_from_slice(from);
         }
     };
+    let mut run = |start: usize, end: usize, written: usize| {
+        copy(start, written);
+        if end - start > BLOCK {
+            copy(start + BLOCK, written + BLOCK);
+        }
+        written + end - start
+    };
     while without != 0 {
         let end = without.trailing_zeros() as usize;
-        copy(start, written);
-        written += end - start;
+        written = run(start, end, written);
         start = end + 1;
         without &= without - 1;
     }
-    copy(start, written);
-    written + length - start
+    run(start, length, written)
 }
 
 /// Which bytes of a block are escaped by a backslash before them, and whether the first of the next one is. `carried`: the
