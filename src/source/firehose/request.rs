@@ -234,9 +234,9 @@ impl Endpoint {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Refusal::stopping());
         }
-        let mut held = self.hold(length.unwrap_or(FIRST)).await?;
+        let (buffer, mut held) = self.buffer(length.unwrap_or(FIRST)).await?;
         let until = began + self.rules.answer_within;
-        let buffer = self.read(body, length, &mut held, until).await?;
+        let buffer = self.read(body, buffer, &mut held, until).await?;
         self.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         let read = self.clone().understand(head.gzip, buffer, held, head.id.clone()).await?;
         let (mark, parts, held) = self.parts(head, read)?;
@@ -289,6 +289,19 @@ impl Endpoint {
         keys.is_empty() || bool::from(right)
     }
 
+    /// A buffer with room for so many bytes, and its memory.
+    async fn buffer(&self, bytes: usize) -> Result<(Vec<u8>, Held), Refusal> {
+        if let Some(again) = self.room.again(bytes) {
+            return Ok(again);
+        }
+        let mut held = self.hold(bytes).await?;
+        // A little more, so that the next body of about this size fits.
+        if !self.room.is_scarce() {
+            held.try_grow(bytes / 8);
+        }
+        Ok((Vec::with_capacity(held.bytes()), held))
+    }
+
     /// Takes memory, before anything is read.
     async fn hold(&self, bytes: usize) -> Result<Held, Refusal> {
         if bytes > self.room.most() {
@@ -304,14 +317,13 @@ impl Endpoint {
     async fn read<B>(
         &self,
         body: &mut B,
-        length: Option<usize>,
+        mut buffer: Vec<u8>,
         held: &mut Held,
         until: Instant,
     ) -> Result<Vec<u8>, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let mut buffer = Vec::with_capacity(length.unwrap_or(FIRST));
         loop {
             let patience = until.min(Instant::now() + self.rules.patience);
             let frame = match tokio::time::timeout_at(patience, body.frame()).await {
@@ -340,8 +352,11 @@ impl Endpoint {
             let (mut buffer, mut held) = if gzip { endpoint.inflate(&buffer)? } else { (buffer, held) };
             let read = body::read(&mut buffer, &id).map_err(|Wrong(why)| Refusal::malformed(why));
             read.map(|brought| {
-                buffer.shrink_to_fit();
-                held.shrink_to(buffer.capacity());
+                // A quarter was base64; what is not given back need not be had again for the next body.
+                if endpoint.room.is_scarce() || buffer.len() < buffer.capacity() / 2 {
+                    buffer.shrink_to_fit();
+                    held.shrink_to(buffer.capacity());
+                }
                 Read { buffer, held, brought }
             })
         };
