@@ -178,7 +178,7 @@ struct Error {
 }
 
 /// Of how many records the answer says that they were created; `None`: it says something else, or in other words. This is how
-/// clusters write it where all is well: item by item, as of any other answer, and 15 times as fast.
+/// clusters write it where all is well: item by item, as of any other answer, and without a parser.
 fn created(body: &[u8]) -> Option<usize> {
     let mut rest = body.strip_prefix(br#"{"errors":false,"items":["#)?;
     let mut items = 0;
