@@ -1,6 +1,7 @@
 //! Slots: the paths somebody asked for, numbered once at start.
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
+use memchr::memchr2;
 
 use super::path::unescape;
 
@@ -70,24 +71,31 @@ impl TreeNode {
 /// The wanted paths as a tree of the pieces between their dots, so that a path finds its slot key by key.
 #[derive(Debug, Default)]
 pub(super) struct SlotTree {
-    below: HashMap<(TreeNode, Box<str>), TreeNode>,
-    slots: Vec<Option<SlotId>>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    below: HashMap<Box<[u8]>, TreeNode>,
+    slot: Option<SlotId>,
 }
 
 impl SlotTree {
     pub(super) fn new(slots: &Slots) -> SlotTree {
-        let mut tree = SlotTree { below: HashMap::new(), slots: vec![None] };
+        let mut tree = SlotTree { nodes: vec![Node::default()] };
         for (dotted, &slot) in &slots.by_path {
             let mut node = tree.root();
             for piece in dotted.split('.') {
-                let next = TreeNode(u32::try_from(tree.slots.len()).unwrap_or(u32::MAX));
-                node = *tree.below.entry((node, piece.into())).or_insert(next);
+                let next = TreeNode(u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX));
+                if let Some(above) = tree.nodes.get_mut(node.0 as usize) {
+                    node = *above.below.entry(piece.as_bytes().into()).or_insert(next);
+                }
                 if node == next {
-                    tree.slots.push(None);
+                    tree.nodes.push(Node::default());
                 }
             }
-            if let Some(place) = tree.slots.get_mut(node.0 as usize) {
-                *place = Some(slot);
+            if let Some(place) = tree.nodes.get_mut(node.0 as usize) {
+                place.slot = Some(slot);
             }
         }
         tree
@@ -104,17 +112,22 @@ impl SlotTree {
         if node == TreeNode::NONE || key.is_empty() {
             return TreeNode::NONE;
         }
+        if memchr2(b'\\', b'.', key).is_none() {
+            return self.step(node, key);
+        }
         for piece in unescape(key).split('.') {
-            match self.below.get(&(node, piece.into())) {
-                Some(&next) => node = next,
-                None => return TreeNode::NONE,
-            }
+            node = self.step(node, piece.as_bytes());
         }
         node
     }
 
+    fn step(&self, node: TreeNode, piece: &[u8]) -> TreeNode {
+        let node = self.nodes.get(node.0 as usize);
+        node.and_then(|node| node.below.get(piece)).copied().unwrap_or(TreeNode::NONE)
+    }
+
     /// The slot at this place.
     pub(super) fn slot(&self, node: TreeNode) -> Option<SlotId> {
-        self.slots.get(node.0 as usize).copied().flatten()
+        self.nodes.get(node.0 as usize).and_then(|node| node.slot)
     }
 }
