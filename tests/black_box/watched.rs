@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -173,6 +173,36 @@ fn a_sink_that_cannot_write_is_a_reason_until_it_can() {
     scrape.balances();
     assert_eq!((scrape.get("ready"), scrape.sink("archive", "payloads_retrying")), (1.0, 0.0));
     assert_eq!(running.stop().ended(0).books().delivered, 3);
+}
+
+#[test]
+fn a_sink_whose_credentials_are_refused_is_paused_and_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/in", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream
+                .write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let sink = format!("\n[sinks.siem]\ntype = \"http\"\nurl = \"{url}\"\n");
+    let here = here(&format!("{TWO}{sink}"));
+    here.set("stop_deadline = \"1s\"");
+    let mut running = here.start(&["run"]);
+    let address = address(&mut running);
+    here.rename_in("trail/1.json.gz", three(1));
+    let reason = || body(&ask(&address, "GET", "/readyz").1).to_owned();
+    let paused = "sink `siem` of pipeline `main` is paused: credentials refused (401)";
+    assert_eq!(wait(|| reason().contains(paused)), None, "{} {}", reason(), running.said());
+    assert_eq!(ask(&address, "GET", "/readyz").0, 503);
+    let scrape = Scrape::of(&address);
+    scrape.balances();
+    assert_eq!((scrape.get("ready"), scrape.sink("siem", "payloads_paused")), (0.0, 1.0));
+    assert_eq!(scrape.sink("archive", "payloads_paused"), 0.0);
+    assert_eq!(ask(&address, "GET", "/healthz").0, 200, "it lives");
+    running.stop();
 }
 
 #[test]
