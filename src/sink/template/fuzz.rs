@@ -49,9 +49,10 @@ fn read_aloud(text: &str, values: &Values<'_>) -> (String, bool, bool) {
     let environment = checked(values.environment);
     let at = |format: &str| match values.time {
         None => UNKNOWN.to_owned(),
-        // 2006 to 9999.
-        Some(time) if (1_136_073_600..=253_402_300_799).contains(&time) => jiff::Timestamp::from_second(time)
-            .map_or_else(|_| String::new(), |time| time.strftime(format).to_string()),
+        Some(time) if (TimeRange::FIRST..=TimeRange::LAST).contains(&time) => {
+            let time = jiff::Timestamp::from_second(time).unwrap_or_else(|error| panic!("{error}"));
+            time.strftime(format).to_string()
+        }
         Some(_) => OUT_OF_RANGE.to_owned(),
     };
     let mut whole = text.to_owned();

@@ -149,12 +149,14 @@ fn times_out_of_range_have_a_place_of_their_own() {
         (i64::MAX - DAY, any, false),
         (TimeRange::FIRST - DAY - 1, any, false),
         (TimeRange::FIRST - DAY, any, true),
+        (TimeRange::LAST - DAY, TimeRange::default(), true),
+        (TimeRange::LAST + 1 - DAY, TimeRange::default(), false),
     ] {
         let time = Some(DAY.saturating_add(offset));
         let path = partitions.render(&Values { time, ..values() }, range);
         assert_eq!(path != OUT_OF_RANGE, fits, "{offset} {range:?} {path}");
     }
-    assert_eq!(partitions.counts().out_of_range, 7);
+    assert_eq!(partitions.counts().out_of_range, 8);
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub struct TimeRange {
 impl TimeRange {
     /// 2006-01-01T00:00:00Z: nothing AWS wrote is older.
     pub(super) const FIRST: i64 = 1_136_073_600;
+    /// 9999-12-29T23:59:59Z: the end of the last day of which the calendar knows every second.
+    pub(super) const LAST: i64 = 253_402_127_999;
     const DAY: i64 = 86_400;
 
     /// The range at `now`: up to one day ahead; back to `oldest`, by default 400 days for live sources and 2006 for what
@@ -61,7 +63,7 @@ impl TimeRange {
             None if live => now.saturating_sub(400 * Self::DAY),
             Some(Oldest::Any) | None => Self::FIRST,
         };
-        TimeRange { from: from.max(Self::FIRST), to: now.saturating_add(Self::DAY) }
+        TimeRange { from: from.max(Self::FIRST), to: now.saturating_add(Self::DAY).min(Self::LAST) }
     }
 
     pub(super) const fn holds(self, time: i64) -> bool {
@@ -70,9 +72,9 @@ impl TimeRange {
 }
 
 impl Default for TimeRange {
-    /// 2006 to the end of the year 9999.
+    /// 2006 to the end of the calendar, in the year 9999.
     fn default() -> TimeRange {
-        TimeRange { from: TimeRange::FIRST, to: 253_402_300_799 }
+        TimeRange { from: TimeRange::FIRST, to: TimeRange::LAST }
     }
 }
 
