@@ -21,8 +21,13 @@ pub(super) enum Found {
     Records(usize),
     /// The beginning of a line, where a new value may stand.
     Line(usize),
-    /// Nothing before this offset; from there on it cannot be told yet.
-    Hold(usize),
+    /// Nothing yet.
+    Hold {
+        /// What stands before is needed no more.
+        keep: usize,
+        /// Where to go on searching.
+        from: usize,
+    },
 }
 
 /// What stands behind an object.
@@ -86,11 +91,12 @@ pub(super) fn search_from(text: &[u8], start: usize, fault: usize) -> usize {
     quote(fault).and_then(quote).unwrap_or(fault).max(start + 1)
 }
 
-/// Searches `text[from..]`. `lines`: a line format; `most`: bytes of the largest record.
+/// Searches `text[from..]`. What stands before `start` was told already and makes nothing of a brace, or it would matter
+/// how the text comes in windows. `lines`: a line format; `most`: bytes of the largest record.
 pub(super) fn find(
     scanner: &mut Scanner,
     text: &[u8],
-    from: usize,
+    (start, from): (usize, usize),
     lines: bool,
     eof: bool,
     most: usize,
@@ -100,14 +106,16 @@ pub(super) fn find(
         let rest = text.get(at..).unwrap_or_default();
         let next = if lines { memchr::memchr2(b'{', b'\n', rest) } else { memchr::memchr(b'{', rest) };
         let Some(next) = next.map(|next| next + at) else {
-            // Keeps what may be the context of a brace that is still to come.
-            return Found::Hold(if eof { text.len() } else { text.len().saturating_sub(64).max(from) });
+            return Found::Hold {
+                keep: if eof { text.len() } else { context(text, start) },
+                from: text.len(),
+            };
         };
         if text.get(next) == Some(&b'\n') {
             return Found::Line(next + 1);
         }
-        let (context, found) = match before(text, next) {
-            Some(context) => context,
+        let (keep, found) = match before(text, start, next) {
+            Some(before) => before,
             None => {
                 at = next + 1;
                 continue;
@@ -117,12 +125,12 @@ pub(super) fn find(
             match shape::of(text, next, eof, &mut Vec::new()) {
                 Shape::Unknown { .. } | Shape::Invalid { .. } => at = next + 1,
                 Shape::Incomplete if eof || text.len() - next > most => at = next + 1,
-                Shape::Incomplete => return Found::Hold(context),
+                Shape::Incomplete => return Found::Hold { keep, from: next },
                 Shape::Record => {
                     at = match scanner.scan(text, next) {
                         Scan::Record { .. } => return found,
                         Scan::Incomplete if eof || text.len() - next > most => next + 1,
-                        Scan::Incomplete => return Found::Hold(context),
+                        Scan::Incomplete => return Found::Hold { keep, from: next },
                         Scan::Invalid { at: fault, .. } => search_from(text, next, fault),
                     }
                 }
@@ -135,7 +143,9 @@ pub(super) fn find(
                 let record = shape::is_record(text.get(next..end).unwrap_or_default());
                 match behind_element(text, end, eof) {
                     Follow::Fits | Follow::Nothing if record => return found,
-                    Follow::More if record && text.len() - next <= most => return Found::Hold(context),
+                    Follow::More if record && text.len() - next <= most => {
+                        return Found::Hold { keep, from: next };
+                    }
                     // The line before it ends with a comma: that one is cut where a key should stand.
                     Follow::Wrong(_) if record && is_line(text, next, end) => return Found::Line(next),
                     Follow::Wrong(fault) if record => fault,
@@ -143,7 +153,7 @@ pub(super) fn find(
                 }
             }
             Scan::Incomplete if eof || text.len() - next > most => next + 1,
-            Scan::Incomplete => return Found::Hold(context),
+            Scan::Incomplete => return Found::Hold { keep, from: next },
             Scan::Invalid { at: fault, .. } => search_from(text, next, fault),
         };
     }
@@ -156,24 +166,39 @@ fn is_line(text: &[u8], start: usize, end: usize) -> bool {
     start > 0 && text.get(start - 1) == Some(&b'\n') && behind == Some(&b'\n')
 }
 
-/// What the text before a brace makes of it, and where that text begins.
-fn before(text: &[u8], brace: usize) -> Option<(usize, Found)> {
-    let ahead = |to: usize| {
-        let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        text.get(..to)?.iter().rposition(|byte| !blank(byte))
-    };
-    let Some(at) = ahead(brace) else {
-        return (brace > 0 && text.get(brace - 1) == Some(&b'\n')).then_some((0, Found::Line(brace)));
+/// Where the last byte that is no blank stands before `to`, from `start` on.
+fn ahead(text: &[u8], start: usize, to: usize) -> Option<usize> {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    Some(start + text.get(start..to)?.iter().rposition(|byte| !blank(byte))?)
+}
+
+/// What the text before a brace makes of it, and where that text begins, from `start` on.
+fn before(text: &[u8], start: usize, brace: usize) -> Option<(usize, Found)> {
+    let begins_line = || brace > start && text.get(brace - 1) == Some(&b'\n');
+    let Some(at) = ahead(text, start, brace) else {
+        return begins_line().then_some((start, Found::Line(brace)));
     };
     match text.get(at) {
         Some(b',') => Some((at, Found::Element(brace))),
         Some(b'[') => {
-            let colon = ahead(at).filter(|&at| text.get(at) == Some(&b':'))?;
-            let quote = ahead(colon)?;
-            let key = quote.checked_sub(8)?;
-            (text.get(key..=quote) == Some(br#""Records""#)).then_some((key, Found::Records(brace)))
+            let colon = ahead(text, start, at).filter(|&at| text.get(at) == Some(&b':'))?;
+            let quote = ahead(text, start, colon)?;
+            let key = quote.checked_sub(RECORDS.len() - 1).filter(|&key| key >= start)?;
+            (text.get(key..=quote) == Some(RECORDS)).then_some((key, Found::Records(brace)))
         }
         Some(b':') => None,
-        _ => (text.get(brace - 1) == Some(&b'\n')).then_some((at, Found::Line(brace))),
+        _ => begins_line().then_some((at, Found::Line(brace))),
     }
+}
+
+const RECORDS: &[u8] = br#""Records""#;
+/// More blanks than this are no context.
+const BLANKS: usize = 4096;
+
+/// Where the context of a brace begins that may stand behind the text, from `start` on.
+fn context(text: &[u8], start: usize) -> usize {
+    // The key, its colon, the bracket, with blanks between them.
+    let step = |to: usize| ahead(text, start, to).unwrap_or(start);
+    let quote = step(step(step(text.len())));
+    quote.saturating_sub(RECORDS.len() - 1).max(text.len().saturating_sub(BLANKS)).max(start)
 }

@@ -58,10 +58,10 @@ impl Split {
             return Step::Need;
         };
         let start = self.at;
-        let found =
-            resync::find(scanner, text, from.max(start), self.lines, ending.is_some(), self.limits.record);
+        let search = (start, from.max(start));
+        let found = resync::find(scanner, text, search, self.lines, ending.is_some(), self.limits.record);
         let next = match found {
-            Found::Hold(_) if let Some(ending) = ending => {
+            Found::Hold { .. } if let Some(ending) = ending => {
                 self.at = text.len();
                 self.frames.clear();
                 self.value_ended();
@@ -69,10 +69,10 @@ impl Split {
                 let reason = ending.reason.clone().unwrap_or(reason);
                 return self.damage(start, text.len(), reason, ending.follows);
             }
-            Found::Hold(hold) => {
-                let damage = (hold > start).then(|| self.damage(start, hold, reason.clone(), true));
-                self.at = hold.max(start);
-                self.mode = Mode::Resync { from: self.at, reason };
+            Found::Hold { keep, from } => {
+                let damage = (keep > start).then(|| self.damage(start, keep, reason.clone(), true));
+                self.at = keep.max(start);
+                self.mode = Mode::Resync { from, reason };
                 return damage.unwrap_or(Step::Need);
             }
             Found::Element(next) => {

@@ -210,7 +210,8 @@ impl Split {
             Follow::More => Behind::Not(Some(Step::Need)),
             Follow::Nothing => {
                 let inside = text.get(..end).unwrap_or_default();
-                let found = resync::find(scanner, inside, start + 1, false, true, self.limits.record);
+                let found =
+                    resync::find(scanner, inside, (start, start + 1), false, true, self.limits.record);
                 if matches!(found, Found::Element(_)) {
                     return Behind::Not(self.broken(text, start, start, "a record without an end"));
                 }
