@@ -51,16 +51,16 @@ impl SlotTable {
         }
     }
 
-    /// Enters the first leaf of a slot; `false` where there is one already.
+    /// Enters the first leaf of a slot (of none: [`super::shape::NONE`]); `false` where there is one already.
     #[inline(always)]
     pub(super) fn set_first(&mut self, slot: u32, leaf: u32) -> bool {
-        match self.places.get_mut(slot as usize) {
-            Some(place) if place.stamp != self.stamp => {
-                *place = Place { stamp: self.stamp, first: leaf, last: leaf, head: NONE, end: NONE };
-                true
+        if let Some(place) = self.places.get_mut(slot as usize) {
+            if place.stamp == self.stamp {
+                return false;
             }
-            _ => false,
+            *place = Place { stamp: self.stamp, first: leaf, last: leaf, head: NONE, end: NONE };
         }
+        true
     }
 
     #[inline(never)]

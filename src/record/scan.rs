@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::leaves::Leaves;
 use super::block::{BLOCK, Block, block, equal, plain_number, special};
 use super::gap::Gap;
 use super::hits::SlotTable;
@@ -55,7 +56,7 @@ pub struct Scanner {
     shapes: Shapes,
     paths: Paths,
     gap: Gap,
-    leaves: Vec<Leaf>,
+    leaves: Leaves,
     hits: SlotTable,
     tail: EdgeId,
     generation: u64,
@@ -105,7 +106,7 @@ impl Scanner {
             shapes: Shapes::new(),
             paths: Paths::new(SlotTree::new(&slots)),
             gap: Gap::default(),
-            leaves: Vec::with_capacity(512),
+            leaves: Leaves::new(),
             hits: SlotTable::new(slots.len()),
             tail: EdgeId(EdgeId::TEMPORARY),
             generation: NEXT.fetch_add(1 << 32, Ordering::Relaxed),
@@ -159,7 +160,6 @@ impl Scanner {
 
     fn begin(&mut self) {
         self.leaves.clear();
-        self.leaves.shrink_to(4096);
         self.hits.begin();
         self.shapes.forget_temporary();
         self.paths.forget_temporary();
@@ -174,79 +174,91 @@ impl Scanner {
         }
     }
 
-    /// The fastest road: follows learned edges to usual leaves. It calls nothing, so that where it stands stays in a
-    /// register; whatever is unusual it leaves, as it found it, to [`Scanner::run`].
+    /// The fastest road: follows learned edges to usual leaves. For strings it calls nothing, so that where it stands
+    /// stays in registers; whatever is unusual it leaves, as it found it, to [`Scanner::run`].
     #[inline(never)]
     fn dash(&mut self, buffer: &[u8], state: &mut State) -> Exit {
         let Scanner { shapes, leaves, hits, limits, .. } = self;
         let (hots, seconds, heads) =
             (shapes.hot.as_mut_slice(), shapes.second.as_slice(), shapes.heads.as_slice());
-        let room = limits.leaves.min(leaves.capacity());
+        let (room, length) = leaves.room(limits.leaves);
+        let mut count = *length;
         let State { mut at, mut path } = *state;
         let exit = 'leaf: loop {
-            let Some(text) = block(buffer, at) else { break Exit::Switch };
+            // One look at the buffer's end for the edge's text and the value's beginning.
+            let Some(near) = buffer.get(at..).and_then(|rest| rest.first_chunk::<NEAR>()) else {
+                break Exit::Switch;
+            };
+            let Some(text) = near.first_chunk::<BLOCK>() else { break Exit::Switch };
             let Some(&head) = heads.get(path.0 as usize) else { break Exit::Switch };
-            let (mut edge, mut ahead) = (head, u32::MAX);
-            loop {
-                let Some(hot) = hots.get(edge as usize) else { break 'leaf Exit::Switch };
-                if equal(text, &hot.text) & hot.mask == hot.mask {
-                    break;
+            let Some(mut hot) = hots.get(head as usize) else { break Exit::Switch };
+            let mut edge = head;
+            if !hot.starts(text) {
+                let before = loop {
+                    let uses = hot.uses;
+                    edge = hot.next;
+                    let Some(next) = hots.get(edge as usize) else { break 'leaf Exit::Switch };
+                    hot = next;
+                    if hot.starts(text) {
+                        break uses;
+                    }
+                };
+                if hot.uses > before.saturating_add(LEAD) {
+                    break Exit::Switch;
                 }
-                ahead = hot.uses;
-                edge = hot.next;
             }
             let Some(hot) = hots.get_mut(edge as usize) else { break Exit::Switch };
-            let (len, target, slot) = (hot.len as usize, PathId(hot.target), hot.slot);
+            let len = hot.len as usize;
             if len > BLOCK {
-                let (Some(more), Some(second)) = (block(buffer, at + BLOCK), seconds.get(edge as usize))
-                else {
+                let more = near[BLOCK..].first_chunk::<BLOCK>();
+                let (Some(more), Some(second)) = (more, seconds.get(edge as usize)) else {
                     break Exit::Switch;
                 };
-                if len > 2 * BLOCK || equal(more, &second.text) & second.mask != second.mask {
+                if equal(more, &second.text) & second.mask != second.mask {
                     break Exit::Switch;
                 }
             }
             let start = at + len;
-            if hot.odd && target == PathId::ROOT {
+            if hot.odd {
+                if hot.target != PathId::ROOT.0 || len > 2 * BLOCK {
+                    break Exit::Switch;
+                }
                 hot.uses = hot.uses.wrapping_add(1);
                 break Exit::Tail { edge: EdgeId(edge), end: start };
             }
-            let Some(mut value) = block(buffer, start) else { break Exit::Switch };
+            let Some(value) = near.get(len..).and_then(|rest| rest.first_chunk::<BLOCK>()) else {
+                break Exit::Switch;
+            };
             let end = if value[0] == b'"' {
                 let (mut base, mut mask) = (start, special(value) & !1);
                 while mask == 0 {
                     base += BLOCK;
                     let Some(more) = block(buffer, base) else { break 'leaf Exit::Switch };
-                    (value, mask) = (more, special(more));
+                    mask = special(more);
                 }
-                let last = mask.trailing_zeros() as usize;
-                if value[last % BLOCK] != b'"' {
+                let last = base + mask.trailing_zeros() as usize;
+                if buffer.get(last) != Some(&b'"') {
                     break Exit::Switch;
                 }
-                base + last + 1
+                last + 1
             } else {
-                match value {
-                    [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => start + 4,
-                    [b'f', b'a', b'l', b's', b'e', ..] => start + 5,
-                    [b'{', b'}', ..] | [b'[', b']', ..] if !hot.deep => start + 2,
-                    _ => match plain_number(value) {
-                        Some(length) => start + length,
-                        None => break Exit::Switch,
-                    },
+                let length = plain_other(value, hot.deep);
+                if length == 0 {
+                    break Exit::Switch;
                 }
+                start + length
             };
-            let count = leaves.len();
-            if hot.odd || hot.uses > ahead.saturating_add(LEAD) || count >= room {
+            let Some(leaf) = room.get_mut(count) else { break Exit::Switch };
+            if !hits.set_first(hot.slot, small(count)) {
                 break Exit::Switch;
             }
-            if slot != NONE && !hits.set_first(slot, small(count)) {
-                break Exit::Switch;
-            }
+            *leaf = Leaf { edge: EdgeId(edge), start: small(start), end: small(end) };
+            count += 1;
             hot.uses = hot.uses.wrapping_add(1);
-            leaves.push(Leaf { edge: EdgeId(edge), start: small(start), end: small(end) });
             at = end;
-            path = target;
+            path = PathId(hot.target);
         };
+        *length = count;
         *state = State { at, path };
         exit
     }
@@ -266,7 +278,7 @@ impl Scanner {
             let Some(hot) = self.shapes.hot.get_mut(edge as usize) else { return Exit::Unknown };
             let next = hot.next;
             let len = hot.len as usize;
-            if equal(text, &hot.text) & hot.mask == hot.mask
+            if hot.starts(text)
                 && (len <= BLOCK || self.shapes.rows.starts(edge, buffer.get(at..).unwrap_or_default()))
             {
                 let (target, slot, odd) = (PathId(hot.target), hot.slot, hot.odd);
@@ -475,6 +487,21 @@ impl Scanner {
     }
 }
 
+/// How far [`Scanner::dash`] looks ahead: an edge's text of two blocks, and a block of the value.
+const NEAR: usize = 3 * BLOCK;
+
+/// How long the usual value is that begins here and is no string; 0: something slower has to look. `deep`: an empty
+/// container would be one level too many.
+#[inline(never)]
+fn plain_other(value: &Block, deep: bool) -> usize {
+    match value {
+        [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => 4,
+        [b'f', b'a', b'l', b's', b'e', ..] => 5,
+        [b'{', b'}', ..] | [b'[', b']', ..] if !deep => 2,
+        _ => plain_number(value).unwrap_or(0),
+    }
+}
+
 /// In a record that has too many leaves, a container at the top with more leaves than this is kept whole.
 const OPENED: usize = 1024;
 /// Longer gaps, in bytes, are not learned.
@@ -492,5 +519,6 @@ fn small(number: usize) -> u32 {
 }
 
 mod index;
+mod leaves;
 #[cfg(test)]
 mod tests;

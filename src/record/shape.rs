@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 
 use foldhash::{HashMap, HashMapExt, fast::RandomState};
 
-use super::block::{BLOCK, Block};
+use super::block::{BLOCK, Block, equal};
 use super::path::{PathId, Paths};
 use super::{EdgeId, Mark};
 
@@ -48,6 +48,14 @@ pub(super) struct Hot {
     pub(super) odd: bool,
     /// Whether an empty container there is one level too many.
     pub(super) deep: bool,
+}
+
+impl Hot {
+    /// Whether this is what the edge's text begins with.
+    #[inline(always)]
+    pub(super) fn starts(&self, text: &Block) -> bool {
+        equal(text, &self.text) & self.mask == self.mask
+    }
 }
 
 /// The second block of an edge's text, for those that are longer than one.
