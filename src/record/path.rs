@@ -269,14 +269,18 @@ impl Paths {
         self.descend(base, target, self.row(base).depth, next)
     }
 
-    /// The element behind `element`, where an edge that leaves `from`, a state, by `pops` steps leads there. Each element
-    /// that is entered among far ones is told of: the last one told of at this depth is the one `from` stands in.
-    pub(super) fn next_element(&mut self, element: PathId, from: PathId, pops: u16) -> Option<PathId> {
-        let (state, row) = (self.row(from), self.row(element));
-        if from.is_temporary() || !state.far || !element.is_temporary() || row.len != INDEX {
-            return None;
+    /// The next element of an array, where an edge that leaves `from`, a state, by `pops` steps leads there. `last`: the
+    /// element that was entered last among far ones: `from` stands in it, or in what that stands in.
+    pub(super) fn next_element(&mut self, last: PathId, from: PathId, pops: u16) -> Option<PathId> {
+        let state = self.row(from);
+        let depth = (state.depth + 1).checked_sub(pops)?;
+        let (mut element, mut row) = (last, self.row(last));
+        while row.depth > depth {
+            element = row.parent;
+            row = self.row(element);
         }
-        if state.depth + 1 != row.depth + pops {
+        let is_far = !from.is_temporary() && state.far && element.is_temporary();
+        if !is_far || row.depth != depth || row.len != INDEX {
             return None;
         }
         let path = PathId(offset(self.temporary.len()) | PathId::TEMPORARY);

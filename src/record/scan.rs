@@ -330,7 +330,7 @@ impl Scanner {
     /// Goes to another of an array's far elements.
     #[inline(never)]
     fn step(&mut self, from: PathId, target: PathId, pops: u16, advance: bool) {
-        // Mostly to the one behind that which was entered last.
+        // Mostly to the one behind that which was entered last, or behind one that this stands in.
         if advance
             && let Some(last) = self.elements.last()
             && let Some(path) = self.paths.next_element(last.path, from, pops)
