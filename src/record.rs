@@ -27,7 +27,7 @@ mod skip;
 mod string;
 mod unescape;
 
-pub use hits::Hits;
+pub use hits::{Alone, Hits};
 pub use path::{PathId, Paths, Segment};
 pub use scan::{Scan, ScanLimits, Scanner};
 pub use shape::Edge;

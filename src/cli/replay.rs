@@ -90,7 +90,7 @@ fn beside(data_dir: &Path, ids: &[u64], tally: &mut Tally<'_>) -> anyhow::Result
 
 /// Takes the data directory and runs the pipelines on these entries. Returns whether something else failed.
 fn alone(resolved: &Resolved, ids: Vec<u64>, tally: &mut Tally<'_>) -> anyhow::Result<bool> {
-    let runtime = reactor()?;
+    let runtime = reactor(resolved)?;
     let _inside = runtime.enter();
     let clock = tally.around.clock.clone();
     let engine = start(resolved, &Options { once: true, replay: true, ..Options::new(clock) })?;

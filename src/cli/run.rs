@@ -108,7 +108,7 @@ pub(super) fn execute(
     what: &'static str,
     around: &Surroundings,
 ) -> anyhow::Result<(Report, Option<Signal>)> {
-    let runtime = reactor()?;
+    let runtime = reactor(resolved)?;
     let _inside = runtime.enter();
     // Also one that comes while it starts, which may put in order what a crash left, is a stop in order; and whoever sees
     // the socket may stop it.
@@ -152,10 +152,15 @@ pub(super) fn execute(
     ended
 }
 
-/// Starts the threads that wait.
-pub(super) fn reactor() -> anyhow::Result<tokio::runtime::Runtime> {
+/// Starts the threads that wait: one where there are files alone, for two wake each other at every answer.
+pub(super) fn reactor(resolved: &Resolved) -> anyhow::Result<tokio::runtime::Runtime> {
+    let files = resolved.sources.iter().all(|source| matches!(source.config, SourceConfig::Files(_)))
+        && resolved
+            .sinks
+            .iter()
+            .all(|sink| matches!(sink.config, SinkConfig::File(_) | SinkConfig::Stdout(_)));
     let threads = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(if files { 1 } else { 2 })
         .thread_name("reactor")
         .enable_all()
         .build();

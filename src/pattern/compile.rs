@@ -7,7 +7,7 @@
 use super::gate::{self, Gates};
 use super::wanted::Wanted;
 use super::{Node, Pattern, path_order, ties};
-use crate::record::{SlotId, Slots};
+use crate::record::{Alone, SlotId, Slots};
 
 /// What a pattern reads a record through: the leaves at the paths it asked for, edits and additions included.
 pub trait Leaves {
@@ -16,6 +16,11 @@ pub trait Leaves {
 
     /// Calls `visit` with each scalar at a slot until it returns `false`. Empty containers and removed leaves are not shown.
     fn each(&self, slot: SlotId, visit: impl FnMut(Self::Leaf) -> bool);
+
+    /// The same, where it is plain to see that there is nothing or but one.
+    fn only(&self, _slot: SlotId) -> Alone<Self::Leaf> {
+        Alone::Several
+    }
 
     /// The JSON text of a leaf's value, a string with its quotes and escapes.
     fn text(&self, leaf: Self::Leaf) -> &[u8];
@@ -222,7 +227,25 @@ impl Program {
 }
 
 impl Place {
+    #[inline]
     pub(super) fn verdict<L: Leaves>(&self, record: &L, scratch: &mut Vec<u8>) -> Verdict {
+        match record.only(self.slot) {
+            Alone::None if self.wanted.absent => Verdict::Yes,
+            Alone::None => Verdict::No,
+            Alone::One(leaf) if !self.wanted.absent => {
+                let holds = self.wanted.holds(record.text(leaf), record.may_escape(leaf), scratch);
+                match holds {
+                    true if record.is_tied(leaf) => Verdict::Tied,
+                    true => Verdict::Yes,
+                    false => Verdict::No,
+                }
+            }
+            _ => self.verdict_of_all(record, scratch),
+        }
+    }
+
+    #[cold]
+    fn verdict_of_all<L: Leaves>(&self, record: &L, scratch: &mut Vec<u8>) -> Verdict {
         let absent = self.wanted.absent;
         let mut verdict = Verdict::No;
         let (mut loose, mut present) = (false, false);

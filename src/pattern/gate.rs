@@ -11,7 +11,7 @@ use super::compile::Leaves;
 use super::value::Matcher;
 use super::wanted::Content;
 use super::{Field, Node, Pattern};
-use crate::record::{SlotId, Slots};
+use crate::record::{Alone, SlotId, Slots};
 
 /// So many strings of one field are compared one by one; more are looked up.
 const FEW: usize = 6;
@@ -83,28 +83,37 @@ impl Gates {
         candidates.clear();
         candidates.extend_from_slice(&self.always);
         for table in &self.tables {
-            record.each(table.slot, |leaf| {
-                for &number in &table.present {
-                    set(candidates, number);
-                }
-                let found = match Content::of(record.text(leaf), record.may_escape(leaf), scratch) {
-                    Content::Text(text) => table.texts.get(text),
-                    Content::Literal(text) => {
-                        let mut literals = table.literals.iter();
-                        literals.find(|(wanted, _)| wanted.as_bytes() == text).map(|(_, numbers)| numbers)
-                    }
-                    Content::Number(_) => None,
-                };
-                for &number in found.into_iter().flatten() {
-                    set(candidates, number);
-                }
-                true
-            });
+            match record.only(table.slot) {
+                Alone::None => {}
+                Alone::One(leaf) => table.ask(record, leaf, scratch, candidates),
+                Alone::Several => record.each(table.slot, |leaf| {
+                    table.ask(record, leaf, scratch, candidates);
+                    true
+                }),
+            }
         }
     }
 }
 
 impl Table {
+    /// Which patterns may match for what one leaf holds.
+    fn ask<L: Leaves>(&self, record: &L, leaf: L::Leaf, scratch: &mut Vec<u8>, candidates: &mut [u64]) {
+        for &number in &self.present {
+            set(candidates, number);
+        }
+        let found = match Content::of(record.text(leaf), record.may_escape(leaf), scratch) {
+            Content::Text(text) => self.texts.get(text),
+            Content::Literal(text) => {
+                let mut literals = self.literals.iter();
+                literals.find(|(wanted, _)| wanted.as_bytes() == text).map(|(_, numbers)| numbers)
+            }
+            Content::Number(_) => None,
+        };
+        for &number in found.into_iter().flatten() {
+            set(candidates, number);
+        }
+    }
+
     fn new(slot: SlotId, keys: HashMap<Key<'_>, Vec<u32>>) -> Table {
         let mut table = Table {
             slot,

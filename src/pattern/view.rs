@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 
 use super::compile::{Leaves, Tie};
 use crate::record::overlay::{Overlay, Parent};
-use crate::record::{Kind, PathId, Record, Scanner, Segment, SlotId};
+use crate::record::{Alone, Kind, PathId, Record, Scanner, Segment, SlotId};
 
 /// The fields of one record.
 ///
@@ -37,6 +37,13 @@ impl<'a> View<'a> {
     /// A record with what transforms did to it. `added` is the top-level key of what they add (`trailship`).
     pub fn of(record: &'a Record<'_>, added: &'a str) -> View<'a> {
         View { buffer: record.buffer, index: record.index, overlay: Some(record.overlay), added }
+    }
+
+    /// Whether nothing was added under a path, as is plain to see.
+    #[inline]
+    fn is_not_added(&self, overlay: &Overlay, slot: SlotId) -> bool {
+        overlay.added.is_empty()
+            || self.index.slots().path(slot).as_bytes().first() != self.added.as_bytes().first()
     }
 
     /// Shows what was added under a path until `visit` returns `false`.
@@ -104,10 +111,25 @@ impl<'a> Leaves for View<'a> {
                 return;
             }
         }
-        if let Some(overlay) = self.overlay.filter(|overlay| !overlay.added.is_empty())
-            && self.index.slots().path(slot).as_bytes().first() == self.added.as_bytes().first()
-        {
+        if let Some(overlay) = self.overlay.filter(|overlay| !self.is_not_added(overlay, slot)) {
             self.each_added(overlay, slot, visit);
+        }
+    }
+
+    #[inline]
+    fn only(&self, slot: SlotId) -> Alone<Found<'a>> {
+        if let Some(overlay) = self.overlay
+            && !(overlay.leaves_untouched() && self.is_not_added(overlay, slot))
+        {
+            return Alone::Several;
+        }
+        match self.index.alone(slot) {
+            Alone::One((position, leaf)) => {
+                let text = leaf.text(self.buffer);
+                if scalar(text) { Alone::One(Found { text, position: Some(position) }) } else { Alone::None }
+            }
+            Alone::None => Alone::None,
+            Alone::Several => Alone::Several,
         }
     }
 

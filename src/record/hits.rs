@@ -93,6 +93,17 @@ impl SlotTable {
     }
 
     #[inline]
+    pub(super) fn alone(&self, slot: SlotId) -> Alone<u32> {
+        match self.places.get(usize::from(slot.0)) {
+            Some(place) if place.stamp == self.stamp => match place.head {
+                NONE => Alone::One(place.first),
+                _ => Alone::Several,
+            },
+            _ => Alone::None,
+        }
+    }
+
+    #[inline]
     pub(super) fn all(&self, slot: SlotId) -> Hits<'_> {
         let place = self.place(slot);
         Hits {
@@ -101,6 +112,17 @@ impl SlotTable {
             head: place.map_or(NONE, |place| place.head),
         }
     }
+}
+
+/// What there is in a slot: nearly always nothing, or one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone<T> {
+    /// Nothing.
+    None,
+    /// This.
+    One(T),
+    /// Perhaps several: they have to be gone through.
+    Several,
 }
 
 /// The leaves of one slot, in the order they stand in the record: positions in [`super::Scanner::leaves`].

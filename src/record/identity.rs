@@ -259,36 +259,56 @@ pub fn time(text: &[u8]) -> Option<i64> {
     })
 }
 
+/// `YYYY-MM-DDThh:mm:ssZ` alone, eight bytes at a time: nearly every record has one.
 fn usual_time(text: &[u8]) -> Option<i64> {
     let text: &[u8; 20] = text.try_into().ok()?;
-    if [text[4], text[7], text[10], text[13], text[16], text[19]] != *b"--T::Z" {
-        return None;
-    }
-    let digits =
-        [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18].map(|at: usize| text[at].wrapping_sub(b'0'));
-    if digits.iter().any(|&digit| digit > 9) {
-        return None;
-    }
-    let two = |at: usize| i64::from(digits[at]) * 10 + i64::from(digits[at + 1]);
-    let (year, month, day) = (two(0) * 100 + two(2), two(4), two(6));
-    let (hour, minute, second) = (two(8), two(10), two(12));
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 => 28 + i64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
+    // What is left of digits are their values, of what stands between them zeros.
+    let left = |at: usize, plain: &[u8; 8]| {
+        let eight = text[at..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
+        eight ^ u64::from_le_bytes(*plain)
     };
-    if day < 1 || day > days || hour > 23 || minute > 59 || second > 59 {
+    let (date, hours, seconds) = (left(0, b"0000-00-"), left(8, b"00T00:00"), left(12, b"0:00:00Z"));
+    let over_nine = |x: u64| ((x & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | x;
+    let wrong = (over_nine(date) | over_nine(hours) | over_nine(seconds)) & 0x8080_8080_8080_8080;
+    let between =
+        (date & 0xff00_00ff_0000_0000) | (hours & 0x0000_ff00_00ff_0000) | (seconds & 0xff00_00ff_0000_ff00);
+    if wrong | between != 0 {
         return None;
     }
-    // Years begin in March here, so that the leap day is their last.
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+    let two = |x: u64, at: u32| (x >> (8 * at) & 15) * 10 + (x >> (8 * at + 8) & 15);
+    let (year, month, day) = (two(date, 0) * 100 + two(date, 2), two(date, 5), two(hours, 0));
+    let (hour, minute, second) = (two(hours, 3), two(hours, 6), two(seconds, 5));
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let &[before, length] = MONTHS.get(month as usize)?;
+    let (before, length) = (before + u64::from(leap && month > 2), length + u64::from(leap && month == 2));
+    if day < 1 || day > length || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Days since the year -399, so that no year is below zero.
+    let years = year + 399;
+    let days = years * 365 + years / 4 - years / 100 + years / 400 + before + day - 1;
+    let since = days * 86_400 + hour * 3_600 + minute * 60 + second;
+    since.checked_signed_diff(EPOCH)
 }
+
+/// For each month the days of the year before it, and its own, in a year that is no leap year. None has the number 0.
+const MONTHS: [[u64; 2]; 13] = [
+    [0, 0],
+    [0, 31],
+    [31, 28],
+    [59, 31],
+    [90, 30],
+    [120, 31],
+    [151, 30],
+    [181, 31],
+    [212, 31],
+    [243, 30],
+    [273, 31],
+    [304, 30],
+    [334, 31],
+];
+/// Seconds from the beginning of the year -399 to that of 1970.
+const EPOCH: u64 = (719_162 + 146_097) * 86_400;
 
 #[cfg(test)]
 mod tests {
@@ -395,6 +415,29 @@ mod tests {
         }
         assert_eq!(time(b"2024-01-01T00:00:00.750Z"), time(b"2024-01-01T00:00:00Z"));
         assert_eq!(time(b"2024-01-01T01:00:00+01:00"), time(b"2024-01-01 00:00:00"));
+        // From the year 0 to 9999, each day of the year, hour and second some time.
+        for seconds in (-62_167_219_200..253_402_200_000_i64).step_by(86_400 * 37 + 3_600 + 61) {
+            let text = jiff::Timestamp::from_second(seconds).unwrap().to_string();
+            assert_eq!(usual_time(text.as_bytes()), (text.len() == 20).then_some(seconds), "{text}");
+        }
+        let usual = *b"2024-02-29T23:59:59Z";
+        for at in 0..usual.len() {
+            for byte in 0..=u8::MAX {
+                let mut text = usual;
+                text[at] = byte;
+                let known =
+                    std::str::from_utf8(&text).ok().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+                assert!(
+                    usual_time(&text).is_none_or(|time| Some(time) == known.map(|time| time.as_second()))
+                );
+                assert_eq!(
+                    usual_time(&text).is_some(),
+                    known.is_some() && text[10] == b'T' && text[19] == b'Z' && text[17] < b'6',
+                    "{:?}",
+                    text.escape_ascii()
+                );
+            }
+        }
         for text in ["", "2023-02-29T00:00:00Z", "2024-13-01T00:00:00Z", "2024-01-01T24:00:00Z", "yesterday"]
         {
             assert_eq!(time(text.as_bytes()), None, "{text}");

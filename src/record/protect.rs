@@ -4,7 +4,7 @@
 //! patterns are added by whoever evaluates them; exceptions are taken out with [`Protection::without`].
 
 use super::identity::{EventKind, has_escapes, is, string};
-use super::{Identity, Kind, Leaf, Scanner, SlotId, Slots};
+use super::{Alone, Identity, Kind, Leaf, Scanner, SlotId, Slots};
 
 /// Why a record is protected: a set of reasons; empty means it may be thinned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -220,9 +220,17 @@ fn service(text: &[u8], escaped: bool, prefix: &str) -> bool {
 /// Whether a leaf of the slot passes.
 #[inline]
 fn any(scanner: &Scanner, buffer: &[u8], slot: SlotId, test: impl Fn(&[u8]) -> bool) -> bool {
-    scanner
-        .hits(slot)
-        .any(|hit| scanner.leaves().get(hit as usize).is_some_and(|leaf| test(leaf.text(buffer))))
+    match scanner.alone(slot) {
+        Alone::None => false,
+        Alone::One((_, leaf)) => test(leaf.text(buffer)),
+        Alone::Several => any_of(scanner, buffer, slot, &test),
+    }
+}
+
+#[cold]
+fn any_of(scanner: &Scanner, buffer: &[u8], slot: SlotId, test: &dyn Fn(&[u8]) -> bool) -> bool {
+    let leaves = scanner.leaves();
+    scanner.hits(slot).any(|hit| leaves.get(hit as usize).is_some_and(|leaf| test(leaf.text(buffer))))
 }
 
 impl Leaf {

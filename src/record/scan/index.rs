@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Scanner;
-use crate::record::hits::Hits;
+use crate::record::hits::{Alone, Hits};
 use crate::record::path::{PathId, Paths, Segment};
 use crate::record::shape::Edge;
 use crate::record::{EdgeId, Leaf, SlotId, Slots};
@@ -23,6 +23,18 @@ impl Scanner {
     /// repeat or arrays are on the way.
     pub fn hits(&self, slot: SlotId) -> Hits<'_> {
         self.hits.all(slot)
+    }
+
+    /// What there is at a wanted path: the position in [`Scanner::leaves`] and the leaf, where there is but one.
+    #[inline]
+    pub fn alone(&self, slot: SlotId) -> Alone<(u32, Leaf)> {
+        match self.hits.alone(slot) {
+            Alone::None => Alone::None,
+            Alone::One(position) => {
+                self.leaves.get(position as usize).map_or(Alone::None, |leaf| Alone::One((position, *leaf)))
+            }
+            Alone::Several => Alone::Several,
+        }
     }
 
     /// The first leaf at a wanted path.
