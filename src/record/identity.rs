@@ -27,10 +27,12 @@ pub struct Account(u64);
 impl Account {
     /// Reads 12 ASCII digits; anything else is no account.
     pub fn parse(text: &[u8]) -> Option<Account> {
-        if text.len() != 12 || !text.iter().all(u8::is_ascii_digit) {
+        let text: &[u8; 12] = text.try_into().ok()?;
+        let digits = text.map(|byte| byte.wrapping_sub(b'0'));
+        if digits.iter().fold(false, |wrong, &digit| wrong | (digit > 9)) {
             return None;
         }
-        Some(Account(text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))))
+        Some(Account(digits.iter().fold(0, |number, &digit| number * 10 + u64::from(digit))))
     }
 }
 
@@ -213,9 +215,13 @@ fn named(text: &[u8], escaped: bool, names: &[(&str, EventKind)]) -> EventKind {
 #[inline]
 pub(super) fn is(text: &[u8], escaped: bool, name: &str) -> bool {
     // Written as it should be, or of another length, nearly always.
-    text == name.as_bytes()
-        || text.eq_ignore_ascii_case(name.as_bytes())
-        || (escaped && has_escapes(text) && unescape(text).eq_ignore_ascii_case(name))
+    (text.len() == name.len() && (text == name.as_bytes() || text.eq_ignore_ascii_case(name.as_bytes())))
+        || (escaped && is_unescaped(text, name))
+}
+
+#[cold]
+fn is_unescaped(text: &[u8], name: &str) -> bool {
+    has_escapes(text) && unescape(text).eq_ignore_ascii_case(name)
 }
 
 /// Whether there is anything to undo: nearly never, also in a record that has escapes elsewhere.
@@ -279,7 +285,7 @@ fn usual_time(text: &[u8]) -> Option<i64> {
     let (year, month, day) = (two(date, 0) * 100 + two(date, 2), two(date, 5), two(hours, 0));
     let (hour, minute, second) = (two(hours, 3), two(hours, 6), two(seconds, 5));
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let &[before, length] = MONTHS.get(month as usize)?;
+    let &[before, length] = MONTHS.get(usize::try_from(month).ok()?)?;
     let (before, length) = (before + u64::from(leap && month > 2), length + u64::from(leap && month == 2));
     if day < 1 || day > length || hour > 23 || minute > 59 || second > 59 {
         return None;

@@ -30,34 +30,46 @@ fn read(buffer: &[u8], at: usize, plain: usize) -> Result<Found, Scan> {
                 &last
             }
         };
-        let mask = special(bytes);
-        if mask == 0 {
-            found.end += BLOCK;
-            continue;
-        }
-        found.end += mask.trailing_zeros() as usize;
-        match buffer.get(found.end) {
-            Some(b'"') => {
-                found.end += 1;
-                return Ok(found);
-            }
-            Some(b'\\') => {
-                found.escaped = true;
-                found.end += match escape(buffer, found.end) {
-                    Err(Scan::Incomplete) => return Err(torn(buffer, at)),
-                    other => other?,
-                };
-            }
-            Some(0x80..) => {
-                found.high = true;
-                while let Some(0x80..) = buffer.get(found.end) {
-                    found.end += 1;
+        let base = found.end;
+        let mut mask = special(bytes);
+        found.end = loop {
+            let offset = mask.trailing_zeros() as usize;
+            let here = base + offset;
+            match bytes.get(offset) {
+                None => break base + BLOCK,
+                Some(_) if here >= buffer.len() => return Err(torn(buffer, at)),
+                Some(b'"') => {
+                    found.end = here + 1;
+                    return Ok(found);
                 }
+                Some(b'\\') => {
+                    found.escaped = true;
+                    let length = match escape(buffer, here) {
+                        Err(Scan::Incomplete) => return Err(torn(buffer, at)),
+                        other => other?,
+                    };
+                    // The rest of the block was looked at already.
+                    match u32::MAX.checked_shl(small(offset + length)) {
+                        Some(rest) => mask &= rest,
+                        None => break here + length,
+                    }
+                }
+                Some(0x80..) => {
+                    found.high = true;
+                    let high =
+                        buffer.get(here..).unwrap_or_default().iter().take_while(|byte| **byte >= 0x80);
+                    break here + high.count();
+                }
+                Some(_) => return Err(Scan::Invalid { at: here, reason: "control character in a string" }),
             }
-            Some(_) => return Err(Scan::Invalid { at: found.end, reason: "control character in a string" }),
-            None => return Err(torn(buffer, at)),
-        }
+        };
     }
+}
+
+/// A place within a block, or a little behind it.
+#[expect(clippy::cast_possible_truncation, reason = "a block has 32 bytes, an escape six")]
+const fn small(offset: usize) -> u32 {
+    offset as u32
 }
 
 /// The buffer ends inside a string: what is there of it may already be wrong.
