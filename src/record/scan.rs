@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::leaves::Leaves;
-use super::block::{BLOCK, Block, block, equal, plain_number, special};
+use super::block::{BLOCK, Block, block, special};
 use super::gap::Gap;
 use super::hits::SlotTable;
 use super::path::{PathId, Paths, Segment};
-use super::shape::{Edge, LEAD, NONE, Shapes, Way};
+use super::shape::{Edge, NONE, Shapes, Way};
 use super::slots::SlotTree;
 use super::{EdgeId, Leaf, Slots, string};
 
@@ -174,95 +174,6 @@ impl Scanner {
         }
     }
 
-    /// The fastest road: follows learned edges to usual leaves. For strings it calls nothing, so that where it stands
-    /// stays in registers; whatever is unusual it leaves, as it found it, to [`Scanner::run`].
-    #[inline(never)]
-    fn dash(&mut self, buffer: &[u8], state: &mut State) -> Exit {
-        let Scanner { shapes, leaves, hits, limits, .. } = self;
-        let (hots, seconds, heads) =
-            (shapes.hot.as_mut_slice(), shapes.second.as_slice(), shapes.heads.as_slice());
-        let (room, length) = leaves.room(limits.leaves);
-        let mut count = *length;
-        let State { mut at, mut path } = *state;
-        let exit = 'leaf: loop {
-            // One look at the buffer's end for the edge's text and the value's beginning.
-            let Some(near) = buffer.get(at..).and_then(|rest| rest.first_chunk::<NEAR>()) else {
-                break Exit::Switch;
-            };
-            let Some(text) = near.first_chunk::<BLOCK>() else { break Exit::Switch };
-            let Some(&head) = heads.get(path.0 as usize) else { break Exit::Switch };
-            let Some(mut hot) = hots.get(head as usize) else { break Exit::Switch };
-            let mut edge = head;
-            if !hot.starts(text) {
-                let before = loop {
-                    let uses = hot.uses;
-                    edge = hot.next;
-                    let Some(next) = hots.get(edge as usize) else { break 'leaf Exit::Switch };
-                    hot = next;
-                    if hot.starts(text) {
-                        break uses;
-                    }
-                };
-                if hot.uses > before.saturating_add(LEAD) {
-                    break Exit::Switch;
-                }
-            }
-            let Some(hot) = hots.get_mut(edge as usize) else { break Exit::Switch };
-            let len = hot.len as usize;
-            if len > BLOCK {
-                let more = near[BLOCK..].first_chunk::<BLOCK>();
-                let (Some(more), Some(second)) = (more, seconds.get(edge as usize)) else {
-                    break Exit::Switch;
-                };
-                if equal(more, &second.text) & second.mask != second.mask {
-                    break Exit::Switch;
-                }
-            }
-            let start = at + len;
-            if hot.odd {
-                if hot.target != PathId::ROOT.0 || len > 2 * BLOCK {
-                    break Exit::Switch;
-                }
-                hot.uses = hot.uses.wrapping_add(1);
-                break Exit::Tail { edge: EdgeId(edge), end: start };
-            }
-            let Some(value) = near.get(len..).and_then(|rest| rest.first_chunk::<BLOCK>()) else {
-                break Exit::Switch;
-            };
-            let end = if value[0] == b'"' {
-                let (mut base, mut mask) = (start, special(value) & !1);
-                while mask == 0 {
-                    base += BLOCK;
-                    let Some(more) = block(buffer, base) else { break 'leaf Exit::Switch };
-                    mask = special(more);
-                }
-                let last = base + mask.trailing_zeros() as usize;
-                if buffer.get(last) != Some(&b'"') {
-                    break Exit::Switch;
-                }
-                last + 1
-            } else {
-                let length = plain_other(value, hot.deep);
-                if length == 0 {
-                    break Exit::Switch;
-                }
-                start + length
-            };
-            let Some(leaf) = room.get_mut(count) else { break Exit::Switch };
-            if !hits.set_first(hot.slot, small(count)) {
-                break Exit::Switch;
-            }
-            *leaf = Leaf { edge: EdgeId(edge), start: small(start), end: small(end) };
-            count += 1;
-            hot.uses = hot.uses.wrapping_add(1);
-            at = end;
-            path = PathId(hot.target);
-        };
-        *length = count;
-        *state = State { at, path };
-        exit
-    }
-
     /// The fast road: follows one learned edge, whatever it leads to.
     ///
     /// It stops a block before the buffer's end: the slow road goes on from there.
@@ -274,8 +185,20 @@ impl Scanner {
         };
         let mut before = NONE;
         let mut edge = self.shapes.head(path);
+        // Behind the chain: edges found by their beginnings.
+        let mut beyond = None;
         loop {
-            let Some(hot) = self.shapes.hot.get_mut(edge as usize) else { return Exit::Unknown };
+            let Some(hot) = self.shapes.hot.get_mut(edge as usize) else {
+                let others = beyond.get_or_insert_with(|| {
+                    self.shapes.beyond(path, buffer.get(at..).unwrap_or_default()).into_iter()
+                });
+                before = NONE;
+                match others.find(|&other| other != NONE) {
+                    Some(other) => edge = other,
+                    None => return Exit::Unknown,
+                }
+                continue;
+            };
             let next = hot.next;
             let len = hot.len as usize;
             if hot.starts(text)
@@ -283,7 +206,11 @@ impl Scanner {
             {
                 let (target, slot, odd) = (PathId(hot.target), hot.slot, hot.odd);
                 let (pops, advance) = (hot.pops, hot.advance);
-                hot.uses = hot.uses.wrapping_add(1);
+                if beyond.is_none() {
+                    hot.uses = hot.uses.wrapping_add(1);
+                } else {
+                    self.shapes.found_beyond(path, edge);
+                }
                 let start = at + len;
                 if odd && target == PathId::ROOT {
                     if before != NONE {
@@ -314,7 +241,7 @@ impl Scanner {
                 }
             }
             before = edge;
-            edge = next;
+            edge = if beyond.is_none() { next } else { NONE };
         }
     }
 
@@ -487,21 +414,6 @@ impl Scanner {
     }
 }
 
-/// How far [`Scanner::dash`] looks ahead: an edge's text of two blocks, and a block of the value.
-const NEAR: usize = 3 * BLOCK;
-
-/// How long the usual value is that begins here and is no string; 0: something slower has to look. `deep`: an empty
-/// container would be one level too many.
-#[inline(never)]
-fn plain_other(value: &Block, deep: bool) -> usize {
-    match value {
-        [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => 4,
-        [b'f', b'a', b'l', b's', b'e', ..] => 5,
-        [b'{', b'}', ..] | [b'[', b']', ..] if !deep => 2,
-        _ => plain_number(value).unwrap_or(0),
-    }
-}
-
 /// In a record that has too many leaves, a container at the top with more leaves than this is kept whole.
 const OPENED: usize = 1024;
 /// Longer gaps, in bytes, are not learned.
@@ -518,6 +430,7 @@ fn small(number: usize) -> u32 {
     number as u32
 }
 
+mod dash;
 mod index;
 mod leaves;
 #[cfg(test)]

@@ -141,10 +141,10 @@ impl Job {
 
     /// Finds this worker's place for a sink and partition, or makes one.
     fn place(&mut self, places: &mut Vec<Place>, sink: usize, partition: &Arc<str>) -> usize {
-        let here = |place: &Place| {
-            place.sink == sink && (Arc::ptr_eq(&place.partition, partition) || place.partition == *partition)
-        };
-        if let Some(at) = places.iter().position(here) {
+        // Told by its address, nearly always: it comes from this worker's cache.
+        let same = |place: &Place| place.sink == sink && Arc::ptr_eq(&place.partition, partition);
+        let equal = |place: &Place| place.sink == sink && place.partition == *partition;
+        if let Some(at) = places.iter().position(same).or_else(|| places.iter().position(equal)) {
             return at;
         }
         let mine = |(at, other, _): &(usize, Arc<str>, u32)| *at == sink && other == partition;
