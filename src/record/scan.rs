@@ -185,20 +185,8 @@ impl Scanner {
         };
         let mut before = NONE;
         let mut edge = self.shapes.head(path);
-        // Behind the chain: edges found by their beginnings.
-        let mut beyond = None;
         loop {
-            let Some(hot) = self.shapes.hot.get_mut(edge as usize) else {
-                let others = beyond.get_or_insert_with(|| {
-                    self.shapes.beyond(path, buffer.get(at..).unwrap_or_default()).into_iter()
-                });
-                before = NONE;
-                match others.find(|&other| other != NONE) {
-                    Some(other) => edge = other,
-                    None => return Exit::Unknown,
-                }
-                continue;
-            };
+            let Some(hot) = self.shapes.hot.get_mut(edge as usize) else { return Exit::Unknown };
             let next = hot.next;
             let len = hot.len as usize;
             if hot.starts(text)
@@ -206,11 +194,7 @@ impl Scanner {
             {
                 let (target, slot, odd) = (PathId(hot.target), hot.slot, hot.odd);
                 let (pops, advance) = (hot.pops, hot.advance);
-                if beyond.is_none() {
-                    hot.uses = hot.uses.wrapping_add(1);
-                } else {
-                    self.shapes.found_beyond(path, edge);
-                }
+                hot.uses = hot.uses.wrapping_add(1);
                 let start = at + len;
                 if odd && target == PathId::ROOT {
                     if before != NONE {
@@ -241,7 +225,7 @@ impl Scanner {
                 }
             }
             before = edge;
-            edge = if beyond.is_none() { next } else { NONE };
+            edge = next;
         }
     }
 

@@ -3,13 +3,10 @@
 //! A state is the path of the last leaf. From each state leads a chain of edges, the most used first; beyond a bounded
 //! number of steps an edge is found by hash. What is met for the first time is kept for one record only.
 
-mod beyond;
-
 use std::hash::BuildHasher;
 
 use foldhash::{HashMap, HashMapExt, fast::RandomState};
 
-use self::beyond::Beyond;
 use super::block::{BLOCK, Block, equal};
 use super::path::{PathId, Paths};
 use super::{EdgeId, Mark};
@@ -194,8 +191,6 @@ pub(super) struct Shapes {
     pub(super) rows: Rows,
     temporary: Rows,
     by_hash: HashMap<u64, u32>,
-    /// Edges that no chain has, by state and beginning: the one that was found last at each place.
-    beyond: Beyond,
     /// Fingerprints of what was met once.
     seen: Box<[[u32; GROUP]]>,
     hasher: RandomState,
@@ -210,7 +205,6 @@ impl Shapes {
             rows: Rows::default(),
             temporary: Rows::default(),
             by_hash: HashMap::new(),
-            beyond: Beyond::default(),
             seen: vec![[0; GROUP]; SEEN].into_boxed_slice(),
             hasher: RandomState::default(),
         }
@@ -254,7 +248,6 @@ impl Shapes {
             + self.heads.len() * 4
             + self.rows.bytes()
             + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
-            + Beyond::BYTES
             + self.seen.len() * size_of::<[u32; GROUP]>()
     }
 
@@ -414,6 +407,31 @@ impl Shapes {
         }
         if let Some(hot) = self.hot.get_mut(at as usize) {
             hot.next = before;
+        }
+    }
+
+    /// Counts a use of an edge found by hash: once it is used more than the last of the chain it takes its place.
+    pub(super) fn found(&mut self, state: PathId, at: u32) {
+        let Some(hot) = self.hot.get_mut(at as usize) else { return };
+        hot.uses = hot.uses.wrapping_add(1);
+        let uses = hot.uses;
+        let (mut before, mut last) = (NONE, self.head(state));
+        while let Some(hot) = self.hot.get(last as usize)
+            && hot.next != NONE
+        {
+            if last == at || hot.next == at {
+                return; // it is in the chain: its value decided against it before
+            }
+            before = last;
+            last = hot.next;
+        }
+        let Some(weakest) = self.hot.get_mut(last as usize) else { return };
+        if last == at || before == NONE || uses <= weakest.uses {
+            return;
+        }
+        weakest.next = NONE;
+        if let Some(hot) = self.hot.get_mut(before as usize) {
+            hot.next = at;
         }
     }
 }
