@@ -174,6 +174,7 @@ fn ahead(text: &[u8], start: usize, to: usize) -> Option<usize> {
 
 /// What the text before a brace makes of it, and where that text begins, from `start` on.
 fn before(text: &[u8], start: usize, brace: usize) -> Option<(usize, Found)> {
+    let start = start.max(brace.saturating_sub(BLANKS));
     let begins_line = || brace > start && text.get(brace - 1) == Some(&b'\n');
     let Some(at) = ahead(text, start, brace) else {
         return begins_line().then_some((start, Found::Line(brace)));
