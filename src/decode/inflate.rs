@@ -72,6 +72,8 @@ pub(super) struct Inflate {
     produced: u64,
     deflate: Option<Box<Decompress>>,
     zstd: Option<Decoder<'static>>,
+    /// Stored bytes that zstd took and gave no text for so far: should they be damaged, they are told with the rest.
+    fed: usize,
     crc: crc32fast::Hasher,
     member_length: u64,
     ending: Option<Ending>,
@@ -99,6 +101,7 @@ impl Inflate {
             produced: 0,
             deflate: None,
             zstd: None,
+            fed: 0,
             crc: crc32fast::Hasher::new(),
             member_length: 0,
             ending: None,
@@ -389,30 +392,32 @@ impl Inflate {
                 self.zstd.insert(decoder)
             }
         };
-        let bytes = self.stored.available(input, 1)?;
+        let bytes = self.stored.available(input, self.fed + 1)?.get(self.fed..).unwrap_or_default();
         let room =
             OUT.min(target.saturating_sub(buffer.filled)).min(remaining(self.limits.object, self.produced));
         let out = buffer.room(room, target);
         let bytes = bytes.get(..bytes.len().min(STEP)).unwrap_or_default();
         let ended = bytes.is_empty();
-        let Ok(status) = decoder.run_on_buffers(bytes, out) else {
-            self.zstd = None;
+        let status = decoder.run_on_buffers(bytes, out).ok();
+        let moved = status.as_ref().is_some_and(|status| status.bytes_read + status.bytes_written > 0);
+        let Some(status) = status.filter(|_| moved || ended) else {
+            (self.zstd, self.fed) = (None, 0);
             self.begin_hunt("zstd data is damaged, or needs a window over 8 MiB");
             return Ok(());
         };
         self.produced += status.bytes_written as u64;
         buffer.filled += status.bytes_written;
-        self.stored.consume(status.bytes_read);
+        self.fed += status.bytes_read;
+        // A block has at most 128 KiB: what stays without text for longer is made of empty ones.
+        if status.bytes_written > 0 || status.remaining == 0 || !moved || self.fed > STEP {
+            self.stored.consume(std::mem::take(&mut self.fed));
+        }
         if status.remaining == 0 {
             self.zstd = None;
             self.phase = Phase::Between;
-        } else if status.bytes_read + status.bytes_written == 0 {
+        } else if !moved {
             self.zstd = None;
-            if ended {
-                self.cut("the stored object ends inside a zstd frame");
-            } else {
-                self.begin_hunt("zstd data is damaged");
-            }
+            self.cut("the stored object ends inside a zstd frame");
         }
         Ok(())
     }
