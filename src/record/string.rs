@@ -49,7 +49,7 @@ fn read(buffer: &[u8], at: usize, plain: usize) -> Result<Found, Scan> {
                         other => other?,
                     };
                     // The rest of the block was looked at already.
-                    match u32::MAX.checked_shl(small(offset + length)) {
+                    match u32::try_from(offset + length).ok().and_then(|from| u32::MAX.checked_shl(from)) {
                         Some(rest) => mask &= rest,
                         None => break here + length,
                     }
@@ -64,12 +64,6 @@ fn read(buffer: &[u8], at: usize, plain: usize) -> Result<Found, Scan> {
             }
         };
     }
-}
-
-/// A place within a block, or a little behind it.
-#[expect(clippy::cast_possible_truncation, reason = "a block has 32 bytes, an escape six")]
-const fn small(offset: usize) -> u32 {
-    offset as u32
 }
 
 /// The buffer ends inside a string: what is there of it may already be wrong.
