@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Pattern;
-use super::predicate::{Decision, Predicate};
+use super::predicate::{Decision, Predicate, Question};
 
 /// Holds one family: what it is called, what it matches, its finer tags.
 #[derive(Debug, Clone)]
@@ -37,9 +37,7 @@ pub struct Fine {
     /// predicate must hold where both are given.
     pub pattern: Option<Pattern>,
     /// The question code answers; only `Decision::Yes` sets the tag.
-    pub predicate: Option<Predicate>,
-    /// Dotted paths the predicate looks at; empty exactly where there is no predicate.
-    pub at: Vec<String>,
+    pub question: Option<Question>,
 }
 
 impl Fine {
@@ -48,7 +46,7 @@ impl Fine {
     /// The pattern is the caller's to check first: it is the cheaper half.
     #[must_use]
     pub fn decide(&self, record_json: &[u8]) -> Decision {
-        self.predicate.map_or(Decision::Yes, |predicate| predicate.decide(record_json, &self.at))
+        self.question.as_ref().map_or(Decision::Yes, |question| question.decide(record_json))
     }
 }
 
@@ -180,7 +178,8 @@ pub fn parse_family(folder: &str, text: &str) -> Result<Family, FamilyError> {
             pattern = Some(and_succeeded(pattern).map_err(at_fine)?);
         }
         let pattern = pattern.as_ref().map(judge).transpose().map_err(at_fine)?;
-        fine.push(Fine { tag, pattern, predicate, at: entry.at });
+        let question = predicate.map(|predicate| Question::new(predicate, entry.at));
+        fine.push(Fine { tag, pattern, question });
     }
     let pattern = file.pattern.value().and_then(|value| judge(&value)).map_err(rule)?;
     Ok(Family {

@@ -15,6 +15,7 @@
 mod asked;
 mod policy;
 
+use asked::Asked;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
@@ -86,36 +87,65 @@ impl Predicate {
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(name, _)| *name)
     }
+}
 
-    /// Decides about one record.
-    ///
-    /// `record_json` is the record's own text, one JSON object. `at` holds dotted paths; arrays on the way are walked
-    /// element by element. The predicate sees everything found at any of them together.
+/// A predicate and where it looks.
+#[derive(Debug, Clone)]
+pub struct Question {
+    predicate: Predicate,
+    /// Dotted paths; arrays on the way are walked element by element. The predicate sees everything found at any of them
+    /// together.
+    at: Vec<String>,
+    /// The paths, and those by which CloudTrail says that it cut a field.
+    asked: Asked,
+}
+
+impl Question {
+    /// Asks a predicate of what lies at dotted paths.
+    #[must_use]
+    pub fn new(predicate: Predicate, at: Vec<String>) -> Question {
+        let mut asked = Asked::default();
+        for path in &at {
+            asked.add(path);
+            asked.add(&format!("{}.{OMITTED}", top(path)));
+        }
+        Question { predicate, at, asked }
+    }
+
+    /// The predicate.
+    #[must_use]
+    pub fn predicate(&self) -> Predicate {
+        self.predicate
+    }
+
+    /// The paths, as they were given.
+    #[must_use]
+    pub fn at(&self) -> &[String] {
+        &self.at
+    }
+
+    /// Decides about one record: its own text, one JSON object.
     ///
     /// Cost: reads the whole record, and makes a tree of what the paths lead to (depth at most 128). Off the hot path: only
     /// records that a family's pattern already matched get here.
     #[must_use]
-    pub fn decide(self, record_json: &[u8], at: &[impl AsRef<str>]) -> Decision {
-        let mut paths: Vec<&str> = at.iter().map(AsRef::as_ref).collect();
-        let cut: Vec<String> = paths.iter().map(|path| format!("{}.{OMITTED}", top(path))).collect();
-        paths.extend(cut.iter().map(String::as_str));
-        let Ok(record) = asked::read(record_json, &paths) else { return Decision::Unknown };
+    pub fn decide(&self, record_json: &[u8]) -> Decision {
+        let Ok(record) = self.asked.read(record_json) else { return Decision::Unknown };
         let mut found = Vec::new();
-        let mut hidden = at.is_empty();
-        for path in at {
-            let path = path.as_ref();
+        let mut hidden = self.at.is_empty();
+        for path in &self.at {
             collect(&record, path, &mut found);
             hidden |= is_hidden(&record, path);
         }
         if found.is_empty() {
             // Nothing there is an answer only where the part of the record that would hold it can be read.
-            return if hidden || self == Predicate::PublicAccessBlockOff {
+            return if hidden || self.predicate == Predicate::PublicAccessBlockOff {
                 Decision::Unknown
             } else {
                 Decision::No
             };
         }
-        match self {
+        match self.predicate {
             Predicate::PolicyPublic => Decision::any(found.into_iter().map(policy::public)),
             Predicate::PolicyAdmin => Decision::any(found.into_iter().map(policy::admin)),
             Predicate::CidrAny => cidr_any(&found),
@@ -240,11 +270,15 @@ mod tests {
     use super::*;
     use Decision::{No, Unknown, Yes};
 
+    fn decide(predicate: Predicate, at: &[&str], record: &[u8]) -> Decision {
+        Question::new(predicate, at.iter().map(|&path| path.to_owned()).collect()).decide(record)
+    }
+
     #[track_caller]
     fn check(predicate: Predicate, at: &[&str], table: &[(&str, Decision)]) {
         for (record, expected) in table {
             assert_eq!(
-                predicate.decide(record.as_bytes(), at),
+                decide(predicate, at, record.as_bytes()),
                 *expected,
                 "{predicate:?} at {at:?} of {record}"
             );
@@ -359,10 +393,10 @@ mod tests {
         for name in Predicate::names() {
             let predicate = Predicate::by_name(name).unwrap();
             for text in [deep.as_str(), "", "{", "[]", "null", "{}", "\u{0}"] {
-                assert_eq!(predicate.decide(text.as_bytes(), &["p"]), Unknown, "{name}");
+                assert_eq!(decide(predicate, &["p"], text.as_bytes()), Unknown, "{name}");
             }
-            assert_eq!(predicate.decide(b"{\"p\":\"\xff\"}", &["p"]), Unknown);
-            assert_eq!(predicate.decide(b"{\"p\":1}", &[] as &[&str]), Unknown);
+            assert_eq!(decide(predicate, &["p"], b"{\"p\":\"\xff\"}"), Unknown);
+            assert_eq!(decide(predicate, &[], b"{\"p\":1}"), Unknown);
         }
     }
 
@@ -384,7 +418,7 @@ mod tests {
             ];
             for (_, predicate) in NAMES {
                 for record in &records {
-                    std::hint::black_box(predicate.decide(record.as_bytes(), &["p", "p.p"]));
+                    std::hint::black_box(decide(predicate, &["p", "p.p"], record.as_bytes()));
                 }
             }
         }

@@ -79,16 +79,16 @@ impl FineTag {
     fn explained(&self, record: &Record<'_>, matches: bool) -> (String, bool) {
         let pattern =
             self.pattern.map(|_| if matches { "its pattern matches" } else { "its pattern does not match" });
-        let Some(predicate) = self.fine.predicate.filter(|_| matches) else {
+        let Some(question) = self.fine.question.as_ref().filter(|_| matches) else {
             return (pattern.unwrap_or_default().to_owned(), matches);
         };
-        let decided = self.fine.decide(record.original());
+        let decided = question.decide(record.original());
         let answer = match decided {
             predicate::Decision::Yes => "yes",
             predicate::Decision::No => "no",
             predicate::Decision::Unknown => "that it cannot tell",
         };
-        let says = format!("`{}` says {answer} of {}", predicate.name(), self.fine.at.join(", "));
+        let says = format!("`{}` says {answer} of {}", question.predicate().name(), question.at().join(", "));
         let said = pattern.map_or_else(|| says.clone(), |pattern| format!("{pattern}, and {says}"));
         (said, decided == predicate::Decision::Yes)
     }
