@@ -53,7 +53,7 @@ impl Default for ScanLimits {
 pub struct Scanner {
     slots: Arc<Slots>,
     limits: ScanLimits,
-    shapes: Shapes,
+    pub(super) shapes: Shapes,
     paths: Paths,
     gap: Gap,
     leaves: Leaves,
@@ -183,13 +183,20 @@ impl Scanner {
         let (Some(path), Some(text)) = (self.lasting(state.path), block(buffer, at)) else {
             return Exit::Unknown;
         };
+        let [mut edge, mut other] = self.shapes.chains.of(path, buffer.get(at..).unwrap_or_default());
         let mut before = NONE;
-        let mut edge = self.shapes.head(path);
         loop {
-            let Some(hot) = self.shapes.hot.get_mut(edge as usize) else { return Exit::Unknown };
+            let Some(hot) = self.shapes.hot.get_mut(edge as usize) else {
+                if other == NONE {
+                    return Exit::Unknown;
+                }
+                (edge, other, before) = (other, NONE, NONE);
+                continue;
+            };
             let next = hot.next;
             let len = hot.len as usize;
             if hot.starts(text)
+                && hot.state == path.0
                 && (len <= BLOCK || self.shapes.rows.starts(edge, buffer.get(at..).unwrap_or_default()))
             {
                 let (target, slot, odd) = (PathId(hot.target), hot.slot, hot.odd);

@@ -1,22 +1,21 @@
 //! Learned shapes: the text between one leaf and the next, kept in tables so that it is parsed once and compared afterwards.
 //!
-//! A state is the path of the last leaf. From each state leads a chain of edges, the most used first; beyond a bounded
-//! number of steps an edge is found by hash. What is met for the first time is kept for one record only.
+//! A state is the path of the last leaf. From each state lead edges, in short [`chains`]; what is in none of them is found
+//! by hash. What is met for the first time is kept for one record only.
+
+pub(super) mod chains;
 
 use std::hash::BuildHasher;
 
 use foldhash::{HashMap, HashMapExt, fast::RandomState};
 
+use self::chains::Chains;
 use super::block::{BLOCK, Block, equal};
 use super::path::{PathId, Paths};
 use super::{EdgeId, Mark};
 
 /// Ends a chain.
 pub(super) const NONE: u32 = u32::MAX;
-/// Edges of one state that are tried one after the other.
-const CHAIN: u32 = 12;
-/// How many uses more an edge must have to move up past another: equals should not change places all the time.
-pub(super) const LEAD: u32 = 32;
 /// Groups of places for what was met once: few, so that little is forgotten by chance and much by age.
 const SEEN: usize = 4 * 1024;
 /// Places in a group.
@@ -30,16 +29,18 @@ pub(super) struct Hot {
     pub(super) text: Block,
     /// One bit for each byte of `text` that counts.
     pub(super) mask: u32,
-    /// Length of the whole text in bytes.
-    pub(super) len: u32,
+    /// The state it leaves: a [`PathId`].
+    pub(super) state: u32,
     /// The state it leads to: a [`PathId`]; [`PathId::ROOT`] for tails.
     pub(super) target: u32,
-    /// The next edge of the same state, or [`NONE`].
+    /// The next edge of its chain, or [`NONE`].
     pub(super) next: u32,
     /// The slot of the path it leads to, or [`NONE`].
     pub(super) slot: u32,
     /// How often it was taken, wrapping.
     pub(super) uses: u32,
+    /// Length of the whole text in bytes.
+    pub(super) len: u16,
     /// Steps up from the state's path before it goes down to the target.
     pub(super) pops: u16,
     /// Whether it goes from one element of an array to the next.
@@ -186,8 +187,7 @@ impl Rows {
 pub(super) struct Shapes {
     pub(super) hot: Vec<Hot>,
     pub(super) second: Vec<Second>,
-    /// By lasting path: the first edge of its chain.
-    pub(super) heads: Vec<u32>,
+    pub(super) chains: Chains,
     pub(super) rows: Rows,
     temporary: Rows,
     by_hash: HashMap<u64, u32>,
@@ -201,7 +201,7 @@ impl Shapes {
         Shapes {
             hot: Vec::new(),
             second: Vec::new(),
-            heads: Vec::new(),
+            chains: Chains::default(),
             rows: Rows::default(),
             temporary: Rows::default(),
             by_hash: HashMap::new(),
@@ -245,7 +245,7 @@ impl Shapes {
 
     pub(super) fn bytes(&self) -> usize {
         self.hot.len() * (size_of::<Hot>() + size_of::<Second>())
-            + self.heads.len() * 4
+            + self.chains.bytes()
             + self.rows.bytes()
             + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
             + self.seen.len() * size_of::<[u32; GROUP]>()
@@ -269,11 +269,6 @@ impl Shapes {
         }
         let row = self.temporary.rows.get((id.0 & !EdgeId::TEMPORARY) as usize)?;
         (row.link != NONE).then_some(EdgeId(row.link))
-    }
-
-    /// The head of the chain of a state.
-    pub(super) fn head(&self, state: PathId) -> u32 {
-        self.heads.get(state.0 as usize).copied().unwrap_or(NONE)
     }
 
     /// The hash of an edge, from the print of the path it leaves.
@@ -312,7 +307,8 @@ impl Shapes {
         self.hot.push(Hot {
             text,
             mask,
-            len: number(edge.text.len()),
+            state: state.0,
+            len: u16::try_from(edge.text.len()).unwrap_or(u16::MAX),
             target: edge.path.0,
             next: NONE,
             slot: way.slot,
@@ -323,34 +319,10 @@ impl Shapes {
             deep: way.deep,
         });
         self.by_hash.insert(hash, at);
-        let paths = (state.0 as usize).max(edge.path.0 as usize) + 1;
-        if self.heads.len() < paths {
-            self.heads.resize(paths, NONE);
-        }
-        self.append(state, at);
+        self.chains.know(state);
+        self.chains.know(edge.path);
+        self.enter(state, at);
         at
-    }
-
-    /// Puts an edge at the end of its state's chain, where there is room.
-    fn append(&mut self, state: PathId, at: u32) {
-        let Some(head) = self.heads.get_mut(state.0 as usize) else { return };
-        if *head == NONE {
-            *head = at;
-            return;
-        }
-        let mut last = *head;
-        let mut steps = 1;
-        while let Some(next) = self.hot.get(last as usize).map(|hot| hot.next)
-            && next != NONE
-        {
-            last = next;
-            steps += 1;
-        }
-        if steps < CHAIN
-            && let Some(hot) = self.hot.get_mut(last as usize)
-        {
-            hot.next = at;
-        }
     }
 
     /// Enters an edge for this record only.
@@ -377,62 +349,6 @@ impl Shapes {
             escaped_key: false,
         });
         EdgeId(at | EdgeId::TEMPORARY)
-    }
-
-    /// Counts a use of an edge that stands behind `before` in its chain, and moves it up past a less used one.
-    #[inline(never)]
-    pub(super) fn promote(&mut self, state: PathId, before: u32, at: u32) {
-        let Some(uses) = self.hot.get(at as usize).map(|hot| hot.uses) else { return };
-        let Some(ahead) = self.hot.get(before as usize) else { return };
-        if uses <= ahead.uses.saturating_add(LEAD) {
-            return;
-        }
-        // The one ahead of `before`, found from the head: chains are short.
-        let Some(head) = self.heads.get_mut(state.0 as usize) else { return };
-        let mut link = *head;
-        if link == before {
-            *head = at;
-        } else {
-            while let Some(hot) = self.hot.get_mut(link as usize) {
-                if hot.next == before {
-                    hot.next = at;
-                    break;
-                }
-                link = hot.next;
-            }
-        }
-        let after = self.hot.get(at as usize).map_or(NONE, |hot| hot.next);
-        if let Some(hot) = self.hot.get_mut(before as usize) {
-            hot.next = after;
-        }
-        if let Some(hot) = self.hot.get_mut(at as usize) {
-            hot.next = before;
-        }
-    }
-
-    /// Counts a use of an edge found by hash: once it is used more than the last of the chain it takes its place.
-    pub(super) fn found(&mut self, state: PathId, at: u32) {
-        let Some(hot) = self.hot.get_mut(at as usize) else { return };
-        hot.uses = hot.uses.wrapping_add(1);
-        let uses = hot.uses;
-        let (mut before, mut last) = (NONE, self.head(state));
-        while let Some(hot) = self.hot.get(last as usize)
-            && hot.next != NONE
-        {
-            if last == at || hot.next == at {
-                return; // it is in the chain: its value decided against it before
-            }
-            before = last;
-            last = hot.next;
-        }
-        let Some(weakest) = self.hot.get_mut(last as usize) else { return };
-        if last == at || before == NONE || uses <= weakest.uses {
-            return;
-        }
-        weakest.next = NONE;
-        if let Some(hot) = self.hot.get_mut(before as usize) {
-            hot.next = at;
-        }
     }
 }
 

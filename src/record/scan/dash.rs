@@ -3,7 +3,8 @@
 use super::{Exit, Scanner, State, small};
 use crate::record::block::{BLOCK, Block, block, equal, plain_number, special};
 use crate::record::path::PathId;
-use crate::record::shape::LEAD;
+use crate::record::shape::NONE;
+use crate::record::shape::chains::{Chains, LEAD};
 use crate::record::{EdgeId, Leaf};
 
 /// How far the road looks ahead: an edge's text of two blocks, and a block of the value.
@@ -27,8 +28,8 @@ impl Scanner {
     #[inline(never)]
     pub(super) fn dash(&mut self, buffer: &[u8], state: &mut State) -> Exit {
         let Scanner { shapes, leaves, hits, limits, .. } = self;
-        let (hots, seconds, heads) =
-            (shapes.hot.as_mut_slice(), shapes.second.as_slice(), shapes.heads.as_slice());
+        let (hots, seconds) = (shapes.hot.as_mut_slice(), shapes.second.as_slice());
+        let Chains { branches, forks, places } = &mut shapes.chains;
         let (room, length) = leaves.room(limits.leaves);
         let mut count = *length;
         let State { mut at, mut path } = *state;
@@ -38,21 +39,47 @@ impl Scanner {
                 break Exit::Switch;
             };
             let Some(text) = near.first_chunk::<BLOCK>() else { break Exit::Switch };
-            let Some(&head) = heads.get(path.0 as usize) else { break Exit::Switch };
-            let Some(mut hot) = hots.get(head as usize) else { break Exit::Switch };
-            let mut edge = head;
+            let Some(branch) = branches.get_mut(path.0 as usize) else { break Exit::Switch };
+            let mut edge = branch.first;
+            let Some(mut hot) = hots.get(edge as usize) else { break Exit::Switch };
             if !hot.starts(text) {
-                let before = loop {
-                    let uses = hot.uses;
-                    edge = hot.next;
-                    let Some(next) = hots.get(edge as usize) else { break 'leaf Exit::Switch };
-                    hot = next;
-                    if hot.starts(text) {
-                        break uses;
+                let mut before = hot.uses;
+                if let Some(fork) = forks.get(branch.fork as usize) {
+                    let Some(place) = fork.place(path, near) else { break Exit::Switch };
+                    let Some(&head) = places.get(place) else { break Exit::Switch };
+                    let mut short = fork.short;
+                    edge = head;
+                    loop {
+                        if let Some(next) = hots.get(edge as usize) {
+                            hot = next;
+                            if hot.starts(text) && hot.state == path.0 {
+                                break;
+                            }
+                            edge = hot.next;
+                        } else {
+                            edge = std::mem::replace(&mut short, NONE);
+                            if edge == NONE {
+                                break 'leaf Exit::Switch;
+                            }
+                            before = u32::MAX; // it is never tried first
+                        }
                     }
-                };
-                if hot.uses > before.saturating_add(LEAD) {
-                    break Exit::Switch;
+                    if hot.uses > before.saturating_add(LEAD) {
+                        branch.first = edge;
+                    }
+                } else {
+                    loop {
+                        edge = hot.next;
+                        let Some(next) = hots.get(edge as usize) else { break 'leaf Exit::Switch };
+                        hot = next;
+                        if hot.starts(text) {
+                            break;
+                        }
+                        before = hot.uses;
+                    }
+                    if hot.uses > before.saturating_add(LEAD) {
+                        break Exit::Switch;
+                    }
                 }
             }
             let Some(hot) = hots.get_mut(edge as usize) else { break Exit::Switch };
