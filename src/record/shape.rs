@@ -21,9 +21,9 @@ const SEEN: usize = 4 * 1024;
 /// Places in a group.
 const GROUP: usize = 4;
 
-/// What the scan touches of an edge: one cache line.
+/// What the scan touches of an edge: one cache line, and for a text that is longer than a block the one beside it.
 #[derive(Clone, Debug)]
-#[repr(align(64))]
+#[repr(C, align(128))]
 pub(super) struct Hot {
     /// The first [`BLOCK`] bytes, then zeros.
     pub(super) text: Block,
@@ -49,23 +49,36 @@ pub(super) struct Hot {
     pub(super) odd: bool,
     /// Whether an empty container there is one level too many.
     pub(super) deep: bool,
+    /// The bytes behind `text`, then zeros: in the second line.
+    more: Second,
 }
 
+/// The second line of an edge.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+struct Second([Block; 2]);
+
 impl Hot {
+    /// How much of a text stands here.
+    pub(super) const HELD: usize = 3 * BLOCK;
+
     /// Whether this is what the edge's text begins with.
     #[inline(always)]
     pub(super) fn starts(&self, text: &Block) -> bool {
         equal(text, &self.text) & self.mask == self.mask
     }
-}
 
-/// The second block of an edge's text, for those that are longer than one.
-#[derive(Clone, Debug)]
-pub(super) struct Second {
-    /// Bytes 32 to 63, then zeros.
-    pub(super) text: Block,
-    /// One bit for each byte that counts.
-    pub(super) mask: u32,
+    /// Whether what follows a block is the rest of the text: for texts of more than a block and [`Hot::HELD`] at most.
+    #[inline(always)]
+    pub(super) fn goes_on(&self, near: &[u8; Hot::HELD]) -> bool {
+        let (mut left, mut same) = (usize::from(self.len), true);
+        for (text, more) in near.as_chunks::<BLOCK>().0.iter().skip(1).zip(&self.more.0) {
+            left = left.saturating_sub(BLOCK);
+            let differs = u64::from(!equal(text, more));
+            same &= differs.trailing_zeros() as usize >= left.min(BLOCK);
+        }
+        same
+    }
 }
 
 /// What others ask about an edge.
@@ -186,7 +199,6 @@ impl Rows {
 #[derive(Debug)]
 pub(super) struct Shapes {
     pub(super) hot: Vec<Hot>,
-    pub(super) second: Vec<Second>,
     pub(super) chains: Chains,
     pub(super) rows: Rows,
     temporary: Rows,
@@ -200,7 +212,6 @@ impl Shapes {
     pub(super) fn new() -> Shapes {
         Shapes {
             hot: Vec::new(),
-            second: Vec::new(),
             chains: Chains::default(),
             rows: Rows::default(),
             temporary: Rows::default(),
@@ -244,7 +255,7 @@ impl Shapes {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.hot.len() * (size_of::<Hot>() + size_of::<Second>())
+        self.hot.len() * size_of::<Hot>()
             + self.chains.bytes()
             + self.rows.bytes()
             + self.by_hash.len() * 2 * size_of::<(u64, u32)>()
@@ -302,8 +313,7 @@ impl Shapes {
     pub(super) fn learn(&mut self, hash: u64, state: PathId, edge: &Edge<'_>, way: Way) -> u32 {
         let at = self.rows.push(edge, state.0);
         let (text, mask) = piece(edge.text, 0);
-        let (second, second_mask) = piece(edge.text, BLOCK);
-        self.second.push(Second { text: second, mask: second_mask });
+        let more = Second([BLOCK, 2 * BLOCK].map(|start| piece(edge.text, start).0));
         self.hot.push(Hot {
             text,
             mask,
@@ -317,6 +327,7 @@ impl Shapes {
             advance: way.advance,
             odd: way.steps || edge.path == PathId::ROOT,
             deep: way.deep,
+            more,
         });
         self.by_hash.insert(hash, at);
         self.chains.know(state);

@@ -1,14 +1,14 @@
 //! The fastest road of the scan.
 
 use super::{Exit, Scanner, State, small};
-use crate::record::block::{BLOCK, Block, block, equal, plain_number, special};
+use crate::record::block::{BLOCK, Block, block, plain_number, special};
 use crate::record::path::PathId;
-use crate::record::shape::NONE;
 use crate::record::shape::chains::{Chains, LEAD};
+use crate::record::shape::{Hot, NONE};
 use crate::record::{EdgeId, Leaf};
 
-/// How far the road looks ahead: an edge's text of two blocks, and a block of the value.
-const NEAR: usize = 3 * BLOCK;
+/// How far the road looks ahead: an edge's text, and a block of the value.
+const NEAR: usize = Hot::HELD + BLOCK;
 
 /// How long the usual value is that begins here and is no string; 0: something slower has to look. `deep`: an empty
 /// container would be one level too many.
@@ -28,7 +28,7 @@ impl Scanner {
     #[inline(never)]
     pub(super) fn dash(&mut self, buffer: &[u8], state: &mut State) -> Exit {
         let Scanner { shapes, leaves, hits, limits, .. } = self;
-        let (hots, seconds) = (shapes.hot.as_mut_slice(), shapes.second.as_slice());
+        let hots = shapes.hot.as_mut_slice();
         let Chains { branches, forks, places } = &mut shapes.chains;
         let (room, length) = leaves.room(limits.leaves);
         let mut count = *length;
@@ -85,17 +85,14 @@ impl Scanner {
             let Some(hot) = hots.get_mut(edge as usize) else { break Exit::Switch };
             let len = hot.len as usize;
             if len > BLOCK {
-                let more = near[BLOCK..].first_chunk::<BLOCK>();
-                let (Some(more), Some(second)) = (more, seconds.get(edge as usize)) else {
-                    break Exit::Switch;
-                };
-                if equal(more, &second.text) & second.mask != second.mask {
+                let Some(held) = near.first_chunk() else { break Exit::Switch };
+                if len > Hot::HELD || !hot.goes_on(held) {
                     break Exit::Switch;
                 }
             }
             let start = at + len;
             if hot.odd {
-                if hot.target != PathId::ROOT.0 || len > 2 * BLOCK {
+                if hot.target != PathId::ROOT.0 {
                     break Exit::Switch;
                 }
                 hot.uses = hot.uses.wrapping_add(1);
