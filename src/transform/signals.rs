@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Marks records with the signal families they belong to.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -42,6 +42,8 @@ pub struct Signals {
     finer: u64,
     /// Those families: only of the ones a record belongs to are the finer tags looked at.
     fine: Vec<Finer>,
+    /// All finer tags, each once.
+    fine_names: Vec<Box<str>>,
 }
 
 /// The finer tags of one family.
@@ -69,6 +71,8 @@ impl Finer {
 }
 
 struct FineTag {
+    /// Its place among the names: families may give one tag for several reasons.
+    name: usize,
     /// Its place in the set.
     pattern: Option<usize>,
     fine: Fine,
@@ -122,7 +126,7 @@ impl Signals {
         };
         let only = config.only.as_deref().map_or(u64::MAX, &mut bits);
         let except = bits(&config.except);
-        let (mut fine, mut finer) = (Vec::new(), 0);
+        let (mut fine, mut finer, mut fine_names) = (Vec::new(), 0, Vec::<Box<str>>::new());
         for (number, family) in (0u32..).zip(families).filter(|(_, family)| !family.fine.is_empty()) {
             finer |= 1 << number;
             let (mut tags, mut patterns) = (Vec::new(), Vec::new());
@@ -131,7 +135,12 @@ impl Signals {
                     patterns.push(pattern);
                     patterns.len() - 1
                 });
-                tags.push(FineTag { pattern, fine: tag.clone() });
+                let known = fine_names.iter().position(|name| **name == *tag.tag);
+                let name = known.unwrap_or_else(|| {
+                    fine_names.push(tag.tag.as_str().into());
+                    fine_names.len() - 1
+                });
+                tags.push(FineTag { name, pattern, fine: tag.clone() });
             }
             let set = PatternSet::compile(&patterns, building.slots);
             fine.push(Finer { family: number, tags, set });
@@ -140,26 +149,35 @@ impl Signals {
             return Err(problems);
         }
         let names = families.iter().map(|family| family.name.as_str().into()).collect();
-        Ok(Signals { names, written: only & !except, finer, fine })
+        Ok(Signals { names, written: only & !except, finer, fine, fine_names })
     }
 
-    fn finer<'s>(
-        &'s self,
-        record: &Record<'_>,
-        context: &mut Context<'_>,
-        families: u64,
-        tags: &mut Vec<&'s str>,
-    ) {
+    /// The finer tags of a record of these families: bit `n` is name `n`.
+    fn finer(&self, record: &Record<'_>, context: &mut Context<'_>, families: u64) -> u128 {
+        let mut tags = 0;
         for finer in self.fine.iter().filter(|finer| families >> finer.family & 1 == 1) {
             finer.each(record, context, |tag, matches| {
+                let bit = 1_u128 << tag.name;
                 if matches
-                    && !tags.contains(&tag.fine.tag.as_str())
+                    && tags & bit == 0
                     && tag.fine.decide(record.original()) == predicate::Decision::Yes
                 {
-                    tags.push(&tag.fine.tag);
+                    tags |= bit;
                 }
             });
         }
+        tags
+    }
+
+    fn fragment(&self, families: u64, finer: u128) -> Fragment {
+        let broad = (0..).zip(&self.names).filter(|(number, _)| families >> number & 1 == 1);
+        let fine = (0..).zip(&self.fine_names).filter(|(number, _)| finer >> number & 1 == 1);
+        let leaf = |(index, (_, tag)): (u32, (u32, &Box<str>))| FragmentLeaf {
+            keys: vec!["signals".into()],
+            index: Some(index),
+            value: format!("\"{tag}\"").into_bytes().into(),
+        };
+        Fragment::shared((0..).zip(broad.chain(fine)).map(leaf).collect())
     }
 }
 
@@ -169,28 +187,12 @@ impl Transform for Signals {
         if families == 0 {
             return Decision::Keep;
         }
-        let mut tags: Vec<&str> = Vec::with_capacity(8);
-        let mut left = families;
-        while left != 0 {
-            tags.extend(self.names.get(left.trailing_zeros() as usize).map(|name| &**name));
-            left &= left - 1;
-        }
-        let mut key = families;
-        if families & self.finer != 0 {
-            let broad = tags.len();
-            self.finer(record, context, families, &mut tags);
-            if tags.len() > broad {
-                key = xxh3_64(tags.join(",").as_bytes());
-            }
-        }
-        let fragment = context.local.fragment(0, key, || {
-            let leaf = |(index, tag): (u32, &&str)| FragmentLeaf {
-                keys: vec!["signals".into()],
-                index: Some(index),
-                value: format!("\"{tag}\"").into_bytes().into(),
-            };
-            Some(Fragment::shared((0..).zip(&tags).map(leaf).collect()))
-        });
+        let finer = if families & self.finer == 0 { 0 } else { self.finer(record, context, families) };
+        let key = match finer {
+            0 => families,
+            _ => xxh3_64_with_seed(&finer.to_le_bytes(), families),
+        };
+        let fragment = context.local.fragment(0, key, || Some(self.fragment(families, finer)));
         record.overlay.added.extend(fragment.map(|fragment: Arc<Fragment>| (Parent::Root, fragment)));
         Decision::Keep
     }

@@ -38,6 +38,14 @@ fn tags(family: &Family, record: &str) -> Vec<String> {
     tags
 }
 
+/// The transform `signals` keeps a record's families and finer tags as bits.
+#[test]
+fn families_and_tags_have_bits() {
+    let families = shipped().unwrap();
+    let tags: BTreeSet<_> = families.iter().flat_map(|family| &family.fine).map(|fine| &fine.tag).collect();
+    assert!(families.len() <= 64 && tags.len() <= 128, "{} families, {} tags", families.len(), tags.len());
+}
+
 #[test]
 fn the_list_is_the_folder() {
     let on_disk: Vec<String> = {
