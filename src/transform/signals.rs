@@ -172,12 +172,13 @@ impl Signals {
     fn fragment(&self, families: u64, finer: u128) -> Fragment {
         let broad = (0..).zip(&self.names).filter(|(number, _)| families >> number & 1 == 1);
         let fine = (0..).zip(&self.fine_names).filter(|(number, _)| finer >> number & 1 == 1);
-        let leaf = |(index, (_, tag)): (u32, (u32, &Box<str>))| FragmentLeaf {
+        let leaf = |(index, tag): (u32, &str)| FragmentLeaf {
             keys: vec!["signals".into()],
             index: Some(index),
             value: format!("\"{tag}\"").into_bytes().into(),
         };
-        Fragment::shared((0..).zip(broad.chain(fine)).map(leaf).collect())
+        let tags = broad.chain(fine).map(|(_, tag)| &**tag);
+        Fragment::shared((0..).zip(tags).map(leaf).collect())
     }
 }
 

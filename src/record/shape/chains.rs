@@ -174,15 +174,29 @@ impl Shapes {
         }
     }
 
+    /// All edges that leave a state, the most used first.
+    fn edges_of(&self, state: PathId) -> Vec<u32> {
+        let branch = self.chains.branch(state);
+        let next = |edge: &u32| Some(self.hot.get(*edge as usize)?.next).filter(|next| *next != NONE);
+        let leaves_it = |edge: &u32| self.hot.get(*edge as usize).is_some_and(|hot| hot.state == state.0);
+        let mut edges: Vec<u32> = match branch.fork {
+            // They have all found room in its chain.
+            NONE => std::iter::successors(Some(branch.first), next).collect(),
+            _ => (0..super::number(self.hot.len())).filter(leaves_it).collect(),
+        };
+        edges.sort_by_key(|&edge| Reverse(self.hot.get(edge as usize).map(|hot| hot.uses)));
+        edges
+    }
+
     /// Makes a state a fork, or one that looks elsewhere, where that tells its edges apart.
     fn fork(&mut self, state: PathId) {
-        let leaves_it = |edge: &u32| self.hot.get(*edge as usize).is_some_and(|hot| hot.state == state.0);
-        let mut edges: Vec<u32> = (0..super::number(self.hot.len())).filter(leaves_it).collect();
-        edges.sort_by_key(|&edge| Reverse(self.hot.get(edge as usize).map(|hot| hot.uses)));
+        let edges = self.edges_of(state);
         let texts: Vec<&[u8]> = edges.iter().map(|&edge| self.rows.get(edge).text).collect();
-        let told_apart = |at: usize| {
+        let mut words: Vec<u64> = Vec::with_capacity(texts.len());
+        let mut told_apart = |at: usize| {
             let word = |text: &&[u8]| text.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word));
-            let mut words: Vec<u64> = texts.iter().filter_map(word).collect();
+            words.clear();
+            words.extend(texts.iter().filter_map(word));
             words.sort_unstable();
             words.dedup();
             words.len()
