@@ -3,8 +3,8 @@
 //! Makes its trees (seeded, kept under `target/bench-main-job`), then runs the release binary and the floor program in
 //! turn, each in a process of its own, and prints MB of decompressed input for each CPU second (user + system), the median
 //! of five runs, and the ratio of the floor to the job: the median of the ratios of neighbouring runs, since whoever else
-//! uses the machine slows both. The output is read back after each run: the number of lines and
-//! the sum of the lines' SHA-256 must be the same every time.
+//! uses the machine slows both. The output is read back after each run: the number of lines and the sum of the lines'
+//! SHA-256 must be the same every time.
 //!
 //! `TRAILSHIP_BENCH_MB` is the size of a tree (default 1024), `TRAILSHIP_BENCH_RUNS` the number of runs (default 5),
 //! `TRAILSHIP_BENCH_ONLY` a part of a case's name, `TRAILSHIP_CORPUS` where recorded CloudTrail data lies.

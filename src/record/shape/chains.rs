@@ -32,6 +32,11 @@ pub(in crate::record) struct Branch {
     pub(in crate::record) fork: u32,
 }
 
+impl Branch {
+    /// Nothing was learned behind this path.
+    const BARE: Branch = Branch { first: NONE, fork: NONE };
+}
+
 /// A state with many edges.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::record) struct Fork {
@@ -39,6 +44,7 @@ pub(in crate::record) struct Fork {
     at: usize,
     /// The chain of texts that end before `at` and a word.
     pub(in crate::record) short: u32,
+    /// How many leave it, also those that found no room in a chain.
     edges: usize,
     /// With so many edges it is looked at again.
     again: usize,
@@ -82,12 +88,12 @@ impl Chains {
     pub(super) fn know(&mut self, path: PathId) {
         let paths = path.0 as usize + 1;
         if self.branches.len() < paths {
-            self.branches.resize(paths, Branch { first: NONE, fork: NONE });
+            self.branches.resize(paths, Branch::BARE);
         }
     }
 
     fn branch(&self, state: PathId) -> Branch {
-        self.branches.get(state.0 as usize).copied().unwrap_or(Branch { first: NONE, fork: NONE })
+        self.branches.get(state.0 as usize).copied().unwrap_or(Branch::BARE)
     }
 
     /// The chains in which a text behind this state may stand.
