@@ -367,33 +367,34 @@ impl Scanner {
     /// The edge of a parsed gap, and the path it leads to.
     fn edge_of(&mut self, gap: &Gap, buffer: &[u8], from: PathId, text: &[u8]) -> (EdgeId, PathId) {
         let Gap { ref marks, has_newline, escaped_key, pops, advance, .. } = *gap;
+        let hash = self.shapes.hash(self.paths.print(from), text);
         let state = self.paths.twin(from);
-        // States are lasting paths: what leaves another is not learned.
-        if let Some(state) = state {
-            let hash = self.shapes.hash(self.paths.print(from), text);
-            if let Some(found) = self.shapes.find(hash, state, text) {
-                self.shapes.found(state, found);
-                let target = self.shapes.edge(EdgeId(found)).path;
-                let path = if gap.tail { target } else { self.paths.follow(from, target, pops, advance) };
-                return (self.shapes.placed(found, target, path), path);
-            }
-            // What is met for the second time is learned.
-            if text.len() < LEARNED
-                && self.shapes.met(hash)
-                && let (path, Some(target)) = gap.place(&mut self.paths, buffer, true)
-            {
-                let edge = Edge { path: target, text, marks, has_newline, escaped_key };
-                let slot = self.paths.slot(target).map_or(NONE, |slot| u32::from(slot.0));
-                let way = Way {
-                    slot,
-                    pops,
-                    advance,
-                    steps: self.paths.is_far(target) && gap.steps_into_an_element(),
-                    deep: self.paths.depth(target) >= self.limits.depth,
-                };
-                let learned = self.shapes.learn(hash, state, &edge, way);
-                return (self.shapes.placed(learned, target, path), path);
-            }
+        if let Some(state) = state
+            && let Some(found) = self.shapes.find(hash, state, text)
+        {
+            self.shapes.found(state, found);
+            let target = self.shapes.edge(EdgeId(found)).path;
+            let path = if gap.tail { target } else { self.paths.follow(from, target, pops, advance) };
+            return (self.shapes.placed(found, target, path), path);
+        }
+        // What is met for the second time is learned, where its state lasts. What leaves another path is remembered all the
+        // same: when it comes again that path lasts, and a record is learned as a whole.
+        if text.len() < LEARNED
+            && self.shapes.met(hash)
+            && let Some(state) = state
+            && let (path, Some(target)) = gap.place(&mut self.paths, buffer, true)
+        {
+            let edge = Edge { path: target, text, marks, has_newline, escaped_key };
+            let slot = self.paths.slot(target).map_or(NONE, |slot| u32::from(slot.0));
+            let way = Way {
+                slot,
+                pops,
+                advance,
+                steps: self.paths.is_far(target) && gap.steps_into_an_element(),
+                deep: self.paths.depth(target) >= self.limits.depth,
+            };
+            let learned = self.shapes.learn(hash, state, &edge, way);
+            return (self.shapes.placed(learned, target, path), path);
         }
         // Behind a key that never comes again stand keys that do: their paths are entered, so that one such key does not
         // make strangers of all its neighbours.

@@ -51,6 +51,18 @@ fn leaves_paths_and_marks_are_those_of_the_plain_parser_cold_and_warm() {
 }
 
 #[test]
+fn a_record_is_learned_as_a_whole_when_it_comes_again() {
+    for record in RECORDS {
+        let mut scanner = scanner();
+        for _ in 0..2 {
+            compare(&mut scanner, record.as_bytes());
+        }
+        assert!(!scanner.tail().is_temporary(), "{record}");
+        assert!(scanner.leaves().iter().all(|leaf| !leaf.edge.is_temporary()), "{record}");
+    }
+}
+
+#[test]
 fn a_torn_record_is_incomplete_at_every_offset() {
     let mut warm = scanner();
     for record in RECORDS.iter().cycle().take(RECORDS.len() * 3) {
