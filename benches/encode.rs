@@ -11,6 +11,7 @@
 )]
 
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -152,7 +153,7 @@ fn main() {
     ];
     let members =
         br#""id":"123456789012","name":"payments-prod","environment":"prod","tags":{"owner":"team-a"}"#;
-    let fragment = Arc::new(Fragment { id: 1, members: members[..].into(), leaves: Vec::new() });
+    let fragment = Rc::new(Fragment { id: 1, members: members[..].into(), leaves: Vec::new() });
     let mut overlay = Overlay { added: vec![(Parent::Account, fragment)], ..Overlay::default() };
     for data in
         sets.iter().flatten().filter(|data| wanted.is_empty() || wanted.iter().any(|name| name == data.name))

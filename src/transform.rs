@@ -11,6 +11,7 @@ pub mod signals;
 pub mod why;
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -92,8 +93,8 @@ pub struct Context<'a> {
 #[derive(Debug, Default)]
 pub struct Local {
     version: u64,
-    last: Option<(u64, Option<Arc<Fragment>>)>,
-    fragments: HashMap<u64, Option<Arc<Fragment>>>,
+    last: Option<(u64, Option<Rc<Fragment>>)>,
+    fragments: HashMap<u64, Option<Rc<Fragment>>>,
     /// Of `dedupe`: the flight that a window of a delivery belongs to.
     flight: Option<(DeliveryId, u32, u32)>,
     /// What a dry run measures with; it learns from this thread's scanner alone.
@@ -110,7 +111,7 @@ impl Local {
         version: u64,
         key: u64,
         make: impl FnOnce() -> Option<Fragment>,
-    ) -> Option<Arc<Fragment>> {
+    ) -> Option<Rc<Fragment>> {
         if self.version != version || self.fragments.len() > MOST_FRAGMENTS {
             (self.version, self.last) = (version, None);
             self.fragments.clear();
@@ -120,7 +121,7 @@ impl Local {
         {
             return fragment.clone();
         }
-        let fragment = self.fragments.entry(key).or_insert_with(|| make().map(Arc::new)).clone();
+        let fragment = self.fragments.entry(key).or_insert_with(|| make().map(Rc::new)).clone();
         self.last = Some((key, fragment.clone()));
         fragment
     }

@@ -14,6 +14,7 @@ use std::io;
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 
+use self::bounds::remaining;
 use super::gzip::{self, Header, TRAILER};
 use super::magic;
 use super::shape;
@@ -155,6 +156,11 @@ impl Inflate {
     pub(super) fn next_segment(&mut self) {
         self.ending = None;
         self.told_at = self.produced;
+    }
+
+    /// Whether there is nothing to tell but the text.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.note.is_none() && self.piece.is_none()
     }
 
     /// Something wrong that takes no text away.
@@ -487,13 +493,5 @@ impl Inflate {
     /// Ends the object here: a limit is passed.
     pub(super) fn stop(&mut self) {
         self.finish(None);
-    }
-}
-
-/// Bytes of text until the limit, and one to tell that it is passed. Beyond it (line formats) there is none.
-fn remaining(limit: u64, produced: u64) -> usize {
-    match limit.checked_sub(produced) {
-        Some(left) => usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1),
-        None => usize::MAX,
     }
 }

@@ -219,6 +219,11 @@ impl Split {
 
     /// The next item of the window.
     pub(super) fn next(&mut self, scanner: &mut Scanner, buffer: &mut Buffer, inflate: &mut Inflate) -> Item {
+        if inflate.is_quiet()
+            && let Some(span) = self.usual(scanner, buffer)
+        {
+            return self.record_ended(span);
+        }
         if let Some(damage) = inflate.take_note() {
             return self.numbered(
                 Item::Damage { number: 0, damage, bytes: Span::default(), more: false },
@@ -274,11 +279,7 @@ impl Split {
             inflate.stop();
         }
         match &mut item {
-            Item::Record { number, .. } => {
-                *number = self.number;
-                self.number += 1;
-                self.last_end = self.base.wrapping_add(self.at as u64);
-            }
+            Item::Record { span, .. } => item = self.record_ended(*span),
             Item::Damage { number, more, .. } => {
                 *number = self.number;
                 self.number += u64::from(!*more);
@@ -287,6 +288,14 @@ impl Split {
             Item::WindowEnd | Item::End => {}
         }
         item
+    }
+
+    /// A record, with its number.
+    fn record_ended(&mut self, span: Span) -> Item {
+        let number = self.number;
+        self.number += 1;
+        self.last_end = self.base.wrapping_add(self.at as u64);
+        Item::Record { span, number }
     }
 
     /// One step of the innermost text.

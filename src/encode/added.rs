@@ -129,10 +129,10 @@ pub(crate) fn flat(shape: &Flatten, overlay: &Overlay, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::record::overlay::Fragment;
-    use std::sync::Arc;
+    use std::rc::Rc;
 
-    fn fragment(id: u32, members: &str) -> Arc<Fragment> {
-        Arc::new(Fragment { id, members: members.as_bytes().into(), leaves: Vec::new() })
+    fn fragment(id: u32, members: &str) -> Rc<Fragment> {
+        Rc::new(Fragment { id, members: members.as_bytes().into(), leaves: Vec::new() })
     }
 
     fn overlay() -> Overlay {

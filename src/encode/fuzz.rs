@@ -1,6 +1,7 @@
 //! The flat shape under a fuzzer: both roads, its limits, the way back, and a DOM flattened the obvious way.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -134,7 +135,7 @@ fn edit(overlay: &mut Overlay, leaves: usize, edits: u8, seed: u8) {
     };
     if edits & 8 != 0 {
         let leaves = vec![leaf(&["name"], "\"pay\""), leaf(&["tags", "e.v"], "\"prod\"")];
-        overlay.added.push((Parent::Account, Arc::new(Fragment::once(leaves))));
+        overlay.added.push((Parent::Account, Rc::new(Fragment::once(leaves))));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the encoder's tests work on: scanned records, awkward JSON, real records.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -34,8 +35,8 @@ pub(super) fn encode(shape: &Shape, text: &str, overlay: &mut Overlay) -> String
     outs.remove(0)
 }
 
-pub(super) fn fragment(id: u32, members: &str) -> Arc<Fragment> {
-    Arc::new(Fragment { id, members: members.as_bytes().into(), leaves: Vec::new() })
+pub(super) fn fragment(id: u32, members: &str) -> Rc<Fragment> {
+    Rc::new(Fragment { id, members: members.as_bytes().into(), leaves: Vec::new() })
 }
 
 pub(super) fn added() -> Overlay {

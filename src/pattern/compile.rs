@@ -17,7 +17,12 @@ pub trait Leaves {
     /// Calls `visit` with each scalar at a slot until it returns `false`. Empty containers and removed leaves are not shown.
     fn each(&self, slot: SlotId, visit: impl FnMut(Self::Leaf) -> bool);
 
-    /// The same, where it is plain to see that there is nothing or but one.
+    /// Whether it is plain to see that there is nothing at a slot, as is the case with most.
+    fn is_bare(&self, _slot: SlotId) -> bool {
+        false
+    }
+
+    /// The leaf at a slot, where it is plain to see that there is nothing or but one.
     fn only(&self, _slot: SlotId) -> Alone<Self::Leaf> {
         Alone::Several
     }
@@ -229,9 +234,12 @@ impl Program {
 impl Place {
     #[inline]
     pub(super) fn verdict<L: Leaves>(&self, record: &L, scratch: &mut Vec<u8>) -> Verdict {
+        let nothing = if self.wanted.absent { Verdict::Yes } else { Verdict::No };
+        if record.is_bare(self.slot) {
+            return nothing;
+        }
         match record.only(self.slot) {
-            Alone::None if self.wanted.absent => Verdict::Yes,
-            Alone::None => Verdict::No,
+            Alone::None => nothing,
             Alone::One(leaf) if !self.wanted.absent => {
                 let holds = self.wanted.holds(record.text(leaf), record.may_escape(leaf), scratch);
                 match holds {

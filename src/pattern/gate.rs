@@ -82,7 +82,7 @@ impl Gates {
     pub(super) fn ask<L: Leaves>(&self, record: &L, scratch: &mut Vec<u8>, candidates: &mut Vec<u64>) {
         candidates.clear();
         candidates.extend_from_slice(&self.always);
-        for table in &self.tables {
+        for table in self.tables.iter().filter(|table| !record.is_bare(table.slot)) {
             match record.only(table.slot) {
                 Alone::None => {}
                 Alone::One(leaf) => table.ask(record, leaf, scratch, candidates),

@@ -116,6 +116,12 @@ impl<'a> Leaves for View<'a> {
         }
     }
 
+    #[inline(always)]
+    fn is_bare(&self, slot: SlotId) -> bool {
+        matches!(self.index.alone(slot), Alone::None)
+            && self.overlay.is_none_or(|overlay| overlay.added.is_empty())
+    }
+
     #[inline]
     fn only(&self, slot: SlotId) -> Alone<Found<'a>> {
         if let Some(overlay) = self.overlay
@@ -172,6 +178,7 @@ impl<'a> Leaves for View<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::sync::Arc;
 
     use super::*;
@@ -208,7 +215,7 @@ mod tests {
         let mut scratch = MatchScratch::default();
         assert_eq!(set.matches(&View::scanned(text, &scanner), &mut scratch), [0b10_0110]);
 
-        let fragment = |leaves| Arc::new(Fragment { id: 0, members: Box::default(), leaves });
+        let fragment = |leaves| Rc::new(Fragment { id: 0, members: Box::default(), leaves });
         let mut overlay = Overlay {
             replaced: vec![(0, Box::from(br#""new""# as &[u8]))],
             removed: vec![1],

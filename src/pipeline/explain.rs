@@ -1,6 +1,6 @@
 //! What happens to one record, step by step and with the reasons: collected while it goes through its [`Chain`].
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -141,7 +141,7 @@ struct Collector<'c> {
     except: &'c [String],
     explanation: Explanation,
     /// What was added before the step that is under way.
-    added: Vec<(Parent, Arc<Fragment>)>,
+    added: Vec<(Parent, Rc<Fragment>)>,
     /// Leaves that were changed before it.
     changed: Vec<u32>,
     why: Why,
@@ -244,7 +244,7 @@ impl Onlooker for Collector<'_> {
 
     fn after(&mut self, step: &Step, record: &Record<'_>, decision: &Decision) {
         let mut added = Map::new();
-        let known = |one: &Arc<Fragment>| self.added.iter().any(|(_, other)| Arc::ptr_eq(one, other));
+        let known = |one: &Rc<Fragment>| self.added.iter().any(|(_, other)| Rc::ptr_eq(one, other));
         for (parent, fragment) in record.overlay.added.iter().filter(|(_, fragment)| !known(fragment)) {
             let text = format!("{{{}}}", String::from_utf8_lossy(&fragment.members));
             let Ok(Value::Object(members)) = serde_json::from_str(&text) else { continue };

@@ -5,7 +5,7 @@
 //! | `later_gzip_member` | the record comes from a gzip member after the first: AWS writes one |
 //! | `other_account` | the record says that it is of another account than its object's key: AWS keeps them apart |
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::decode::Marks;
 use crate::record::Record;
@@ -31,5 +31,5 @@ pub fn add(record: &mut Record<'_>, origin: &Origin, number: u64, marks: Marks) 
     if marks.later_member {
         leaves.push(leaf("later_gzip_member", true.into()));
     }
-    record.overlay.added.push((Parent::Root, Arc::new(Fragment::once(leaves))));
+    record.overlay.added.push((Parent::Root, Rc::new(Fragment::once(leaves))));
 }

@@ -84,14 +84,17 @@ impl Gap {
                 Step::Index(index) => Segment::Index(index),
             };
             let above = twin;
-            twin = twin.and_then(|twin| {
-                if learn { Some(paths.enter(twin, segment)) } else { paths.known(twin, segment) }
-            });
-            let same = above == Some(path) && !matches!(segment, Segment::Index(index) if index > FAR);
-            path = match twin {
-                Some(twin) if same => twin,
-                _ => paths.temporary(path, segment, twin),
+            let below = match above {
+                Some(above) if learn => Ok(paths.enter(above, segment)),
+                Some(above) => paths.known(above, segment).map_err(Some),
+                None => Err(None),
             };
+            let same = above == Some(path) && !matches!(segment, Segment::Index(index) if index > FAR);
+            path = match below {
+                Ok(twin) if same => twin,
+                _ => paths.temporary(path, segment, below),
+            };
+            twin = below.ok();
         }
         (path, twin)
     }

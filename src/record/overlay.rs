@@ -2,7 +2,7 @@
 //!
 //! The record's own bytes are never changed; reading looks here first, encoding splices.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where an addition goes below the added top-level key (`trailship`).
@@ -95,8 +95,8 @@ pub struct Overlay {
     pub replaced: Vec<(u32, Box<[u8]>)>,
     /// Leaves that are left out; sorted. A container all of whose leaves are gone goes with them.
     pub removed: Vec<u32>,
-    /// What was added, in the order it was added.
-    pub added: Vec<(Parent, Arc<Fragment>)>,
+    /// What was added, in the order it was added. A fragment stays on its thread: counting its owners costs nothing.
+    pub added: Vec<(Parent, Rc<Fragment>)>,
 }
 
 impl Overlay {

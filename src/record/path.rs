@@ -2,7 +2,7 @@
 //!
 //! Paths of learned edges stay; those of edges met once live until the next record and carry [`PathId::TEMPORARY`].
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use foldhash::{HashMap, HashMapExt, fast::RandomState};
 
@@ -172,31 +172,46 @@ impl Paths {
         self.row(path).print
     }
 
-    fn find(&self, parent: PathId, segment: Segment<'_>) -> Result<PathId, u64> {
-        let mut hash = self.hasher.hash_one((self.print(parent), segment));
-        while let Some(&at) = self.by_hash.get(&hash) {
+    /// What [`Paths::print`] is of a child.
+    fn print_below(&self, parent: PathId, segment: Segment<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(self.print(parent));
+        match shared(segment) {
+            Segment::Key(text) => hasher.write(text),
+            Segment::Index(index) => hasher.write_u32(index),
+        }
+        hasher.finish()
+    }
+
+    fn find(&self, parent: PathId, segment: Segment<'_>) -> Result<PathId, Missing> {
+        let print = self.print_below(parent, segment);
+        let mut free = print;
+        while let Some(&at) = self.by_hash.get(&free) {
             let path = PathId(at);
             if self.parent(path) == parent && self.last(path) == Some(segment) {
                 return Ok(path);
             }
-            hash = hash.wrapping_add(1);
+            free = free.wrapping_add(1);
         }
-        Err(hash)
+        Err(Missing { print, free })
     }
 
-    /// The lasting child of a lasting parent, where there is one.
-    pub(super) fn known(&self, parent: PathId, segment: Segment<'_>) -> Option<PathId> {
-        self.find(parent, shared(segment)).ok()
+    /// The lasting child of a lasting parent.
+    ///
+    /// # Errors
+    /// There is none; its print would be this.
+    pub(super) fn known(&self, parent: PathId, segment: Segment<'_>) -> Result<PathId, u64> {
+        self.find(parent, shared(segment)).map_err(|missing| missing.print)
     }
 
     /// The lasting child of a lasting parent, known or entered.
     pub(super) fn enter(&mut self, parent: PathId, segment: Segment<'_>) -> PathId {
         let segment = shared(segment);
-        let free = match self.find(parent, segment) {
+        let Missing { print, free } = match self.find(parent, segment) {
             Ok(path) => return path,
-            Err(free) => free,
+            Err(missing) => missing,
         };
-        let row = self.below(parent, segment);
+        let row = self.below(parent, segment, print);
         let path = PathId(offset(self.lasting.len()));
         let value = match segment {
             Segment::Key(text) => {
@@ -211,18 +226,29 @@ impl Paths {
         path
     }
 
-    /// A child for this record only; `twin` is the lasting path that it is but for high indices, where there is one.
-    pub(super) fn temporary(&mut self, parent: PathId, segment: Segment<'_>, twin: Option<PathId>) -> PathId {
+    /// A child for this record only; `twin` is the lasting path that it is but for high indices, where there is one, or
+    /// else its print, where that is known.
+    pub(super) fn temporary(
+        &mut self,
+        parent: PathId,
+        segment: Segment<'_>,
+        twin: Result<PathId, Option<u64>>,
+    ) -> PathId {
         let path = PathId(offset(self.temporary.len()) | PathId::TEMPORARY);
         let row = match (twin, segment) {
-            (Some(twin), Segment::Index(value)) => Row { parent, value, ..self.row(twin) },
-            (Some(twin), Segment::Key(_)) => Row { parent, ..self.row(twin) },
-            (None, Segment::Index(value)) => Row { value, ..self.below(parent, segment) },
-            (None, Segment::Key(text)) => {
-                let value = offset(self.temporary_keys.len());
-                let row = self.below(parent, segment);
-                self.temporary_keys.extend_from_slice(text);
-                Row { value, ..row }
+            (Ok(twin), Segment::Index(value)) => Row { parent, value, ..self.row(twin) },
+            (Ok(twin), Segment::Key(_)) => Row { parent, ..self.row(twin) },
+            (Err(print), _) => {
+                let print = print.unwrap_or_else(|| self.print_below(parent, segment));
+                let row = self.below(parent, segment, print);
+                match segment {
+                    Segment::Index(value) => Row { value, ..row },
+                    Segment::Key(text) => {
+                        let value = offset(self.temporary_keys.len());
+                        self.temporary_keys.extend_from_slice(text);
+                        Row { value, ..row }
+                    }
+                }
             }
         };
         self.temporary.push(row);
@@ -230,14 +256,13 @@ impl Paths {
     }
 
     /// The row of a child, its place and twin still open.
-    fn below(&self, parent: PathId, segment: Segment<'_>) -> Row {
+    fn below(&self, parent: PathId, segment: Segment<'_>, print: u64) -> Row {
         let above = self.row(parent);
         let (len, tree, far) = match segment {
             Segment::Key(text) => (offset(text.len()), self.tree.below(above.tree, text), above.far),
             Segment::Index(index) => (INDEX, above.tree, above.far || index >= FAR),
         };
         let slot = self.tree.slot(tree).map_or(NO_SLOT, |slot| u32::from(slot.0));
-        let print = self.hasher.hash_one((above.print, shared(segment)));
         Row {
             parent,
             value: 0,
@@ -389,6 +414,12 @@ impl Paths {
         }
         text
     }
+}
+
+/// No lasting path: the print that it would have, and the hash under which it would be found.
+struct Missing {
+    print: u64,
+    free: u64,
 }
 
 /// The step that all far elements share.

@@ -245,7 +245,7 @@ impl AccountTags {
 
 /// Whether it says that the account is not in the file.
 fn is_unknown(fragment: &Fragment) -> bool {
-    fragment.leaves.get(1).is_some_and(|leaf| leaf.keys.len() == 1 && &*leaf.keys[0] == "unknown")
+    matches!(&*fragment.leaves, [_, leaf] if matches!(&*leaf.keys, [key] if &**key == "unknown"))
 }
 
 /// The key of an account's text among what a transform keeps on a thread.

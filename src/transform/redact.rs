@@ -26,7 +26,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::fmt::Write as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::rc::Rc;
+use std::sync::{PoisonError, RwLock};
 
 /// Removes or hashes values of records.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -190,7 +191,7 @@ impl Redact {
 
     /// Says on the record what was removed, together with what a rule before this one removed.
     fn list<'p>(&self, paths: impl Iterator<Item = &'p Box<str>>, overlay: &mut Overlay) {
-        let is_list = |(parent, fragment): &(Parent, Arc<Fragment>)| {
+        let is_list = |(parent, fragment): &(Parent, Rc<Fragment>)| {
             *parent == Parent::Root
                 && fragment
                     .leaves
@@ -207,7 +208,7 @@ impl Redact {
                 leaves.push(FragmentLeaf { keys: vec![LIST.into()], index, value });
             }
         }
-        overlay.added.push((Parent::Root, Arc::new(Fragment::once(leaves))));
+        overlay.added.push((Parent::Root, Rc::new(Fragment::once(leaves))));
     }
 
     /// Whether a record is large enough to be changed.

@@ -21,7 +21,7 @@ use crate::transform::{Building, Context, Decision, Transform, Why, why};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Keeps one record in N; protected records are always kept.
@@ -167,7 +167,7 @@ impl Sample {
         let fragment = match before {
             Some(at) => {
                 let (_, before) = added.remove(at);
-                Some(Arc::new(Fragment::once(self.leaves(Some(&before)))))
+                Some(Rc::new(Fragment::once(self.leaves(Some(&before)))))
             }
             None => context.local.fragment(0, 0, || Some(Fragment::shared(self.leaves(None)))),
         };

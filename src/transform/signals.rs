@@ -17,7 +17,7 @@ use crate::transform::{Building, Context, Decision, Transform, Why};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::sync::Arc;
+use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Marks records with the signal families they belong to.
@@ -194,7 +194,7 @@ impl Transform for Signals {
             _ => xxh3_64_with_seed(&finer.to_le_bytes(), families),
         };
         let fragment = context.local.fragment(0, key, || Some(self.fragment(families, finer)));
-        record.overlay.added.extend(fragment.map(|fragment: Arc<Fragment>| (Parent::Root, fragment)));
+        record.overlay.added.extend(fragment.map(|fragment: Rc<Fragment>| (Parent::Root, fragment)));
         Decision::Keep
     }
     fn explain(&self, record: &Record<'_>, context: &mut Context<'_>) -> Why {

@@ -70,3 +70,11 @@ impl Inflate {
         })
     }
 }
+
+/// Bytes of text until the limit, and one to tell that it is passed. Beyond it (line formats) there is none.
+pub(super) fn remaining(limit: u64, produced: u64) -> usize {
+    match limit.checked_sub(produced) {
+        Some(left) => usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1),
+        None => usize::MAX,
+    }
+}

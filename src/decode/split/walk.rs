@@ -4,7 +4,7 @@ use super::{Expect, Frame, Mode, Split, Step, span};
 use crate::decode::resync::{self, Follow, Found};
 use crate::decode::shape::{self, Shape, Skip};
 use crate::decode::{Format, Item, SLACK};
-use crate::record::{Scan, Scanner};
+use crate::record::{Scan, Scanner, Span};
 
 /// What [`Split::look_behind`] finds.
 enum Behind {
@@ -15,6 +15,28 @@ enum Behind {
 }
 
 impl Split {
+    /// The next record of a log file as AWS writes it: behind a comma, and with the next or the end behind it, all without
+    /// a blank. `None`: it has to be looked at closely, and nothing has happened yet.
+    pub(super) fn usual(&mut self, scanner: &mut Scanner, text: &[u8]) -> Option<Span> {
+        let in_records = matches!(self.frames.last(), Some(Frame::Array { records: true }));
+        let behind_one =
+            self.inner.is_none() && matches!((&self.mode, self.expect), (Mode::Walk, Expect::Comma));
+        let start = self.at + 1;
+        if !in_records
+            || !behind_one
+            || self.number >= self.limits.records
+            || text.get(self.at..=start)? != b",{"
+        {
+            return None;
+        }
+        let Scan::Record { end } = scanner.scan(text, start) else { return None };
+        let fits = matches!(text.get(end..end + 2)?, b",{" | [b']', _]) && end - start <= self.limits.record;
+        fits.then(|| {
+            self.at = end;
+            span(start, end)
+        })
+    }
+
     /// Reads what stands next; `None`: nothing to tell yet.
     pub(super) fn token(
         &mut self,

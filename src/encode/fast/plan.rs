@@ -163,9 +163,14 @@ fn may_collide(shape: &Flatten, name: &[u8]) -> bool {
     let separator = shape.separator.as_bytes();
     let of_separator =
         |byte: Option<&u8>| separator.len() > 1 && byte.is_some_and(|byte| separator.contains(byte));
-    name.contains(&b'\\')
+    let is_within = match separator {
+        // As nearly always: a search for more takes longer to begin than a name to go through.
+        &[byte] => memchr::memchr(byte, name).is_some(),
+        _ => memchr::memmem::find(name, separator).is_some(),
+    };
+    is_within
+        || name.contains(&b'\\')
         || of_separator(name.first())
         || of_separator(name.last())
-        || memchr::memmem::find(name, separator).is_some()
         || (shape.arrays == Arrays::Index && name.first().is_some_and(u8::is_ascii_digit))
 }

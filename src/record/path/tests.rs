@@ -10,12 +10,12 @@ fn a_path_is_interned_once_and_knows_its_slot() {
     let first = paths.enter(list, Segment::Index(0));
     let leaf = paths.enter(first, Segment::Key(b"ARN"));
     assert_eq!(paths.enter(first, Segment::Key(b"ARN")), leaf);
-    assert_eq!(paths.known(first, Segment::Key(b"ARN")), Some(leaf));
+    assert_eq!(paths.known(first, Segment::Key(b"ARN")), Ok(leaf));
     assert_eq!(paths.slot(leaf), Some(wanted));
     assert_eq!(paths.slot(list), None);
     assert_eq!(paths.dotted(leaf), "resources.ARN");
     assert_eq!(paths.depth(leaf), 3);
-    let dotted = paths.temporary(PathId::ROOT, Segment::Key(b"resources.\\u0041RN"), None);
+    let dotted = paths.temporary(PathId::ROOT, Segment::Key(b"resources.\\u0041RN"), Err(None));
     assert!(dotted.is_temporary());
     assert_eq!(paths.slot(dotted), Some(wanted));
     let empty = paths.enter(PathId::ROOT, Segment::Key(b""));

@@ -192,6 +192,8 @@ fn environment_key(overlay: &Overlay) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::super::Template;
     use super::*;
     use crate::record::Span;
@@ -213,14 +215,14 @@ mod tests {
         }
     }
 
-    fn environment_fragment(id: u32, value: &str) -> (Parent, Arc<Fragment>) {
+    fn environment_fragment(id: u32, value: &str) -> (Parent, Rc<Fragment>) {
         let leaf = |key: &str, value: &str| FragmentLeaf {
             keys: vec![key.into()],
             index: None,
             value: format!("\"{value}\"").into_bytes().into(),
         };
         let leaves = vec![leaf("name", "payments"), leaf("environment", value)];
-        (Parent::Account, Arc::new(Fragment { id, members: Box::default(), leaves }))
+        (Parent::Account, Rc::new(Fragment { id, members: Box::default(), leaves }))
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::rc::Rc;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -27,7 +28,7 @@ fn leaf(keys: &[&str], index: Option<u32>, value: &str) -> FragmentLeaf {
 
 /// What the transforms add: an account with tags, its environment, signals.
 fn added(environment: Option<&str>, signals: &[String], once: bool) -> Overlay {
-    let fragment = |leaves| Arc::new(if once { Fragment::once(leaves) } else { Fragment::shared(leaves) });
+    let fragment = |leaves| Rc::new(if once { Fragment::once(leaves) } else { Fragment::shared(leaves) });
     let of_account = vec![
         leaf(&["name"], None, "\"pay\""),
         leaf(&["tags", "environment"], None, "\"a tag\""),

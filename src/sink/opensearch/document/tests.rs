@@ -1,3 +1,4 @@
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
@@ -288,7 +289,7 @@ fn the_flat_shape_s_columns_are_checked_by_their_keys() {
 #[test]
 fn additions_are_judged_once() {
     let fragment =
-        |id, members: &str| Arc::new(Fragment { id, members: members.as_bytes().into(), leaves: Vec::new() });
+        |id, members: &str| Rc::new(Fragment { id, members: members.as_bytes().into(), leaves: Vec::new() });
     let overlay =
         |id, members| Overlay { added: vec![(Parent::Account, fragment(id, members))], ..Overlay::default() };
     for mut writer in [Writer::nested(), Writer::flat()] {
@@ -305,7 +306,7 @@ fn additions_are_judged_once() {
 fn lines_are_joined_and_a_member_of_our_name_keeps_it_on_either_road() {
     let mut writer = Writer::nested();
     let members = br#""id":"1""#;
-    let fragment = || Arc::new(Fragment { id: 7, members: (*members).into(), leaves: Vec::new() });
+    let fragment = || Rc::new(Fragment { id: 7, members: (*members).into(), leaves: Vec::new() });
     let mut added = Overlay { added: vec![(Parent::Account, fragment())], ..Overlay::default() };
     let cases = [
         ("{\n\"a\":1}", r#"{"a":1}"#),
