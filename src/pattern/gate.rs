@@ -38,7 +38,36 @@ type Numbers = Box<[u32]>;
 #[derive(Debug)]
 enum Texts {
     Few(Box<[(Box<[u8]>, Numbers)]>),
-    Many(HashMap<Box<[u8]>, Numbers>),
+    Many { sieve: Box<Sieve>, texts: HashMap<Box<[u8]>, Numbers> },
+}
+
+/// Tells of most texts that they are not among some, by their length and three of their bytes.
+#[derive(Debug)]
+struct Sieve([u64; 32]);
+
+impl Sieve {
+    fn of<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Sieve {
+        let mut sieve = Sieve([0; 32]);
+        for (word, bit) in texts.map(Sieve::place) {
+            sieve.0[word] |= 1 << bit;
+        }
+        sieve
+    }
+
+    fn may_hold(&self, text: &[u8]) -> bool {
+        let (word, bit) = Sieve::place(text);
+        self.0[word] >> bit & 1 == 1
+    }
+
+    /// One of 2,048 bits: its word, and its number there.
+    fn place(text: &[u8]) -> (usize, u32) {
+        let byte = |at: usize| text.get(at).copied().unwrap_or_default();
+        let [length, ..] = text.len().to_le_bytes();
+        let some = [length, byte(0), byte(text.len() / 2), byte(text.len().wrapping_sub(2))];
+        // Multiplying by a number without a pattern mixes them; the highest bits depend on all.
+        let mixed = u32::from_le_bytes(some).wrapping_mul(0x9E37_79B1) >> 21;
+        (mixed as usize / 64, mixed % 64)
+    }
 }
 
 impl Texts {
@@ -47,7 +76,7 @@ impl Texts {
             Texts::Few(texts) => {
                 texts.iter().find(|(wanted, _)| **wanted == *text).map(|(_, numbers)| numbers)
             }
-            Texts::Many(texts) => texts.get(text),
+            Texts::Many { sieve, texts } => sieve.may_hold(text).then(|| texts.get(text)).flatten(),
         }
     }
 }
@@ -131,7 +160,8 @@ impl Table {
         }
         table.literals = literals.into();
         table.texts = if texts.len() > FEW {
-            Texts::Many(texts.into_iter().collect())
+            let texts: HashMap<Box<[u8]>, Numbers> = texts.into_iter().collect();
+            Texts::Many { sieve: Box::new(Sieve::of(texts.keys().map(|text| &**text))), texts }
         } else {
             Texts::Few(texts.into())
         };
