@@ -20,18 +20,19 @@
 #![expect(clippy::cast_possible_truncation, reason = "figures are shown with three digits or so")]
 
 mod floor;
+#[path = "main_job/measure.rs"]
+mod measure;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike as _;
-use sha2::{Digest as _, Sha256};
 use trailship::generate::{self, Options, Profile};
+
+use measure::{Cost, cpu_of, digest, measure, median, status};
 
 const MB: f64 = 1e6;
 
@@ -64,14 +65,6 @@ struct Bench {
     bytes: u64,
     runs: usize,
     only: Option<String>,
-}
-
-/// What one run of the job cost.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cost {
-    cpu: f64,
-    wall: f64,
-    peak_kib: u64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -298,7 +291,7 @@ impl Bench {
         let before = cpu_of(&child);
         std::thread::sleep(Duration::from_secs(60));
         let used = cpu_of(&child) - before;
-        let resident = status(&child, "VmRSS:");
+        let resident = status(child.id(), "VmRSS:");
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(child.id() as i32),
             nix::sys::signal::Signal::SIGTERM,
@@ -497,73 +490,4 @@ fn collect(text: &str, records: &mut Vec<String>) {
             records.push(text.to_owned());
         }
     }
-}
-
-/// Runs a command to its end; its CPU time, its wall time, its peak memory, and what it said.
-fn measure(mut command: Command) -> (Cost, String) {
-    let before = children_cpu();
-    let start = Instant::now();
-    let mut child = command.spawn().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut said = String::new();
-        std::io::Read::read_to_string(&mut stdout, &mut said).unwrap();
-        said
-    });
-    let mut peak_kib = 0;
-    let status = loop {
-        peak_kib = peak_kib.max(status(&child, "VmHWM:"));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    };
-    let wall = start.elapsed().as_secs_f64();
-    assert!(status.success(), "{command:?}: {status}");
-    (Cost { cpu: children_cpu() - before, wall, peak_kib }, reader.join().unwrap())
-}
-
-fn children_cpu() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
-    (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
-}
-
-/// A line of a process's status, KiB; 0 when it is gone.
-fn status(child: &Child, line: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let found = text.lines().find_map(|text| text.strip_prefix(line));
-    found.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-/// CPU seconds of a running process, all threads, from the scheduler's own count.
-fn cpu_of(child: &Child) -> f64 {
-    let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
-    let nanos = |task: fs::DirEntry| {
-        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        text.split_whitespace().next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0)
-    };
-    tasks.flatten().map(nanos).sum::<f64>() / 1e9
-}
-
-/// Lines, and the sum of their SHA-256: the same whatever their order.
-fn digest(output: &Path) -> (u64, [u64; 4]) {
-    let (mut lines, mut sum) = (0, [0_u64; 4]);
-    for file in floor::files(output) {
-        let mut reader = BufReader::with_capacity(1 << 20, fs::File::open(file).unwrap());
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).unwrap() > 0 {
-            for (part, bytes) in sum.iter_mut().zip(Sha256::digest(&line).chunks_exact(8)) {
-                *part = part.wrapping_add(u64::from_le_bytes(bytes.try_into().unwrap()));
-            }
-            lines += 1;
-            line.clear();
-        }
-    }
-    let _ = std::io::stdout().flush();
-    (lines, sum)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

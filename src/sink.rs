@@ -199,6 +199,9 @@ pub trait Sink: Send + Sync {
         Duration::from_secs(10)
     }
 
+    /// Nothing else is on its way: what was written is answered without waiting for more.
+    fn hurry(&self) {}
+
     /// Nothing more will come for now (a drained stop, the end of `--once`): make what was written final.
     fn finish(&self) -> impl Future<Output = Result<(), SinkError>> + Send {
         async { Ok(()) }
@@ -400,6 +403,17 @@ impl Sink for AnySink {
             AnySink::Search(sink, _) => sink.patience(),
             AnySink::Stdout(sink) => sink.patience(),
             AnySink::Nowhere(_) => Duration::MAX,
+        }
+    }
+
+    fn hurry(&self) {
+        match self {
+            AnySink::File(sink) => sink.hurry(),
+            AnySink::Http(sink) => sink.hurry(),
+            AnySink::SplunkHec(sink) => sink.hurry(),
+            AnySink::Search(sink, _) => sink.hurry(),
+            AnySink::Stdout(sink) => sink.hurry(),
+            AnySink::Nowhere(_) => {}
         }
     }
 

@@ -318,6 +318,11 @@ impl Packer {
         due
     }
 
+    /// Tells the sink that nothing else is on its way.
+    pub fn hurry(&self) {
+        let _ = self.to.send(Sent::Hurry);
+    }
+
     /// Asks the sink to make everything sent so far final.
     pub fn finish(&self, answer: tokio::sync::oneshot::Sender<Result<(), String>>) {
         let _ = self.to.send(Sent::Finish(answer));
@@ -339,6 +344,8 @@ impl Packer {
 pub enum Sent {
     /// Write this.
     Payload(Payload),
+    /// Nothing else is on its way: what was sent need not wait for more.
+    Hurry,
     /// Everything was sent: when it has been answered, make it final and say so.
     Finish(tokio::sync::oneshot::Sender<Result<(), String>>),
 }

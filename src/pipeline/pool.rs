@@ -290,6 +290,10 @@ impl Pool {
         self.send_due(&mut hands.compressor, |pipeline, sink| {
             (draining || pipeline.sinks[sink].packer.packing().when_idle).then_some(Due::All)
         });
+        if draining {
+            let lines = self.pipelines.iter().flat_map(|pipeline| &pipeline.sinks);
+            lines.for_each(|line| line.packer.hurry());
+        }
     }
 
     /// Runs a job until it is done (`None`) or finds no memory. A panic in it fails its delivery, and the worker lives.

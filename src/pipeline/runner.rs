@@ -78,6 +78,7 @@ pub async fn run<S: Sink>(sink: Arc<S>, line: Line, mut sent: UnboundedReceiver<
             () = sink.freed(), if !waiting.is_empty() => {}
             next = sent.recv(), if open && finishing.is_none() => match next {
                 Some(Sent::Payload(payload)) => waiting.push_back(payload),
+                Some(Sent::Hurry) => sink.hurry(),
                 Some(Sent::Finish(answer)) => finishing = Some(answer),
                 None => open = false,
             },

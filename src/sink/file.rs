@@ -292,6 +292,11 @@ impl Sink for FileSink {
         IN_FLIGHT
     }
 
+    fn hurry(&self) {
+        // Where the thread is gone, nobody waits for it.
+        let _ = self.jobs.send(Job::Hurry);
+    }
+
     async fn finish(&self) -> Result<(), SinkError> {
         let (answer, finished) = oneshot::channel();
         self.jobs.send(Job::Finish(answer)).map_err(|_| lost())?;

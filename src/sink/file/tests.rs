@@ -169,6 +169,24 @@ fn a_payload_gives_its_memory_back_and_keeps_its_order() {
 }
 
 #[test]
+fn what_nothing_else_follows_is_answered_at_once() {
+    let stage = Stage::new();
+    let sink = stage.sink("");
+    let mut answers = Vec::new();
+    for text in ["one\n", "two\n"] {
+        let (answer, answered) = oneshot::channel();
+        let held = payload("a", text).take();
+        sink.jobs.send(Job::Write(Write { partition: "a".into(), held, answer })).unwrap();
+        answers.push(answered);
+    }
+    sink.hurry();
+    sink.hurry();
+    wake(&sink);
+    assert!(answers.into_iter().all(|mut answered| answered.try_recv().unwrap().is_ok()));
+    assert_eq!(stage.told(|told| told.syncs), 1, "of both, and of nothing");
+}
+
+#[test]
 fn files_are_rotated_by_size_and_by_age() {
     let stage = Stage::new();
     let sink = stage.sink("rotate_size = \"10 B\"\nrotate_age = \"1 min\"");

@@ -42,6 +42,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) enum Job {
     /// Append this.
     Write(Write),
+    /// Nothing else is on its way: sync what waits for it.
+    Hurry,
     /// Make everything final.
     Finish(oneshot::Sender<Result<(), SinkError>>),
     /// Look at the clock.
@@ -156,6 +158,8 @@ impl<D: Disk> Writer<D> {
             };
             match job {
                 Ok(Job::Write(write)) => self.write(write),
+                Ok(Job::Hurry) if self.waiting.is_empty() => continue,
+                Ok(Job::Hurry) => self.sync(),
                 Ok(Job::Finish(answer)) => {
                     let outcome = self.finish();
                     let _ = answer.send(outcome.map_err(|message| SinkError::Retry { message, after: None }));
