@@ -366,6 +366,13 @@ impl Decode {
         Ok(if self.inflate.is_done() { Filled::Last } else { Filled::More })
     }
 
+    /// Whether a plain object that stands in the buffer whole, of which nothing was walked yet, begins with a value that does
+    /// not end in it: brackets and quotes alone are looked at.
+    pub fn begins_without_an_end(&self, buffer: &Buffer) -> bool {
+        let whole = self.inflate.is_done() && self.inflate.packing() == Packing::Plain;
+        whole && self.split.is_untouched() && shape::is_open(buffer)
+    }
+
     /// The next item of the window. Spans index `buffer` and hold until the next fill.
     pub fn next(&mut self, scanner: &mut Scanner, buffer: &mut Buffer) -> Item {
         self.split.next(scanner, buffer, &mut self.inflate)

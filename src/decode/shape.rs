@@ -342,6 +342,13 @@ pub(super) fn begins_lines(text: &[u8], record: usize) -> Option<bool> {
     Some(text.get(end..next).unwrap_or_default().contains(&b'\n') && opens(rest))
 }
 
+/// Whether the text begins with an object or an array that does not end in it.
+pub(super) fn is_open(text: &[u8]) -> bool {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let text = text.get(blanks(text, 0)..).unwrap_or_default();
+    matches!(text.first(), Some(b'{' | b'[')) && Skip::default().feed(text).is_none()
+}
+
 /// Finds where a value ends, over any number of buffers, without looking at more than quotes and brackets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Skip {

@@ -153,20 +153,23 @@ fn a_file_that_may_still_be_growing_is_left_and_one_that_does_not_grow_is_reject
     let stored = gz(log_file(&[&a, &b]));
     here.put("trail/whole.json.gz", gz(log_file(&[record("3", "")])));
     fs::write(here.at("trail/young.json.gz"), &stored[..stored.len() - 8]).unwrap();
+    // What is whole in it is not shipped now and once more when the rest is there.
+    let plain = log_file(&[&record("4", ""), &record("5", "")]);
+    fs::write(here.at("trail/plain.json"), &plain[..plain.len() - 20]).unwrap();
     let ran = here.once();
     ran.ended(1);
-    assert!(
-        ran.said.contains("not shipped yet, it may still be growing: trail/young.json.gz"),
-        "{}",
-        ran.said
-    );
+    for young in ["trail/young.json.gz", "trail/plain.json"] {
+        let said = format!("not shipped yet, it may still be growing: {young}");
+        assert!(ran.said.contains(&said), "{}", ran.said);
+    }
     assert_eq!((here.ids("out"), here.rejects().len(), ran.books().read), (vec!["3".to_owned()], 0, 1));
 
     here.age("trail/young.json.gz");
+    here.age("trail/plain.json");
     let ran = here.once();
     ran.ended(3);
-    assert_eq!(here.ids("out"), ["1", "2", "3"]);
-    assert_eq!((here.rejects().len(), ran.books().read, ran.books().rejected), (1, 3, 1));
+    assert_eq!(here.ids("out"), ["1", "2", "3", "4"]);
+    assert_eq!((here.rejects().len(), ran.books().read, ran.books().rejected), (2, 5, 2));
 }
 
 #[test]

@@ -27,7 +27,10 @@ impl Job {
         }
         let filled = self.decode.fill(&mut hands.tools, &mut self.stored.input(), &mut self.buffer);
         filled.map_err(|error| Halt::Fail(Note::Why(format!("reading it: {error}"))))?;
-        if self.growing && self.decode.summary().incomplete {
+        // Before anything of it is shipped, where that can be seen: it would be shipped again when it has grown.
+        let is_incomplete =
+            || self.decode.summary().incomplete || self.decode.begins_without_an_end(&self.buffer);
+        if self.growing && is_incomplete() {
             return Err(Halt::Fail(Note::Incomplete));
         }
         if let Some(ack) = &self.ack {
