@@ -366,8 +366,8 @@ impl Decode {
         Ok(if self.inflate.is_done() { Filled::Last } else { Filled::More })
     }
 
-    /// Whether a plain object that stands in the buffer whole, of which nothing was walked yet, begins with a value that does
-    /// not end in it: brackets and quotes alone are looked at.
+    /// Whether a plain object that stands in the buffer whole, of which nothing was walked yet, begins with an array of
+    /// records that does not end in it: brackets and quotes alone are looked at.
     pub fn begins_without_an_end(&self, buffer: &Buffer) -> bool {
         let whole = self.inflate.is_done() && self.inflate.packing() == Packing::Plain;
         whole && self.split.is_untouched() && shape::is_open(buffer)

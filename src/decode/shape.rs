@@ -342,11 +342,14 @@ pub(super) fn begins_lines(text: &[u8], record: usize) -> Option<bool> {
     Some(text.get(end..next).unwrap_or_default().contains(&b'\n') && opens(rest))
 }
 
-/// Whether the text begins with an object or an array that does not end in it.
+/// Whether the text begins with an array of records, alone or in a wrapper, that does not end in it. A bare record may be
+/// the damaged first of many lines, which need not wait for it.
 pub(super) fn is_open(text: &[u8]) -> bool {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let text = text.get(blanks(text, 0)..).unwrap_or_default();
-    matches!(text.first(), Some(b'{' | b'[')) && Skip::default().feed(text).is_none()
+    let is_array = text.starts_with(b"[")
+        || text.starts_with(b"{") && matches!(of(text, 0, false, &mut Vec::new()), Shape::Wrapper { .. });
+    is_array && Skip::default().feed(text).is_none()
 }
 
 /// Finds where a value ends, over any number of buffers, without looking at more than quotes and brackets.
