@@ -72,13 +72,20 @@ impl Gap {
         self.steps.iter().any(|step| matches!(step, Step::Index(_)))
     }
 
-    /// Enters the path it leads to, and its twin: the same but for high indices. Without `learn` only known twins are found.
-    pub(super) fn place(&self, paths: &mut Paths, buffer: &[u8], learn: bool) -> (PathId, Option<PathId>) {
+    /// Enters the path it leads to, and its twin: the same but for high indices. Without `learn` only known twins are found,
+    /// and those of containers on the way of which `met` says that they came before.
+    pub(super) fn place(
+        &self,
+        paths: &mut Paths,
+        buffer: &[u8],
+        learn: bool,
+        mut met: impl FnMut(u64) -> bool,
+    ) -> (PathId, Option<PathId>) {
         if self.tail {
             return (PathId::ROOT, Some(PathId::ROOT));
         }
         let (mut path, mut twin) = (self.base, paths.twin(self.base));
-        for step in &self.steps {
+        for (at, step) in self.steps.iter().enumerate() {
             let segment = match *step {
                 Step::Key { start, end } => Segment::Key(buffer.get(start..end).unwrap_or_default()),
                 Step::Index(index) => Segment::Index(index),
@@ -86,7 +93,10 @@ impl Gap {
             let above = twin;
             let below = match above {
                 Some(above) if learn => Ok(paths.enter(above, segment)),
-                Some(above) => paths.known(above, segment).map_err(Some),
+                Some(above) => match paths.known(above, segment) {
+                    Err(print) if at + 1 < self.steps.len() && met(print) => Ok(paths.enter(above, segment)),
+                    known => known.map_err(Some),
+                },
                 None => Err(None),
             };
             let same = above == Some(path) && !matches!(segment, Segment::Index(index) if index > FAR);

@@ -156,6 +156,18 @@ impl Paths {
         }
     }
 
+    /// The lasting path that stands for a member of a lasting object that nothing was learned of: what follows such a member
+    /// does not depend on its name, so what was learned behind one holds behind all. `None` where the path is no such member.
+    pub(super) fn stranger(&mut self, path: PathId) -> Option<PathId> {
+        if !path.is_temporary() {
+            return None;
+        }
+        let row = self.row(path);
+        let is_member = row.twin == NO_TWIN && row.len != INDEX && !row.far && !row.parent.is_temporary();
+        // No key is written like this, so it is no member's path.
+        is_member.then(|| self.enter(row.parent, Segment::Key(b"\"")))
+    }
+
     /// Whether an array index of 32 or more is on the way: in a lasting path all of them stand as 32.
     pub fn is_far(&self, path: PathId) -> bool {
         self.row(path).far

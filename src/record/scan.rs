@@ -90,11 +90,30 @@ enum Exit {
     Ended(Scan),
 }
 
-/// Where the scan stands: after a leaf, at its path.
+/// Where the scan stands: after a leaf.
 #[derive(Clone, Copy)]
 struct State {
     at: usize,
+    /// The leaf's path, or what stands for it: see [`Paths::stranger`].
     path: PathId,
+    /// How the last leaf was found, where that says what to learn next.
+    found: Found,
+}
+
+#[derive(Clone, Copy)]
+enum Found {
+    /// By what was known.
+    Known,
+    /// It was learned just now, having come for the second time.
+    Learned,
+    /// It is a stranger, whose own path has this print.
+    Stranger(u64),
+}
+
+impl State {
+    fn known(at: usize, path: PathId) -> State {
+        State { at, path, found: Found::Known }
+    }
 }
 
 impl Scanner {
@@ -127,7 +146,7 @@ impl Scanner {
             return Scan::Invalid { at, reason: "buffer over 4 GiB" };
         }
         self.begin();
-        let mut state = State { at, path: PathId::ROOT };
+        let mut state = State::known(at, PathId::ROOT);
         loop {
             let exit = if self.truncated {
                 Exit::Unknown
@@ -153,7 +172,7 @@ impl Scanner {
                 // Once more from the start, with what is large kept whole.
                 self.begin();
                 self.truncated = true;
-                state = State { at, path: PathId::ROOT };
+                state = State::known(at, PathId::ROOT);
             }
         }
     }
@@ -224,7 +243,7 @@ impl Scanner {
                             self.step(path, target, pops, advance);
                         }
                         self.push(EdgeId(edge), start, end, slot);
-                        *state = State { at: end, path: target };
+                        *state = State::known(end, target);
                         return Exit::Switch;
                     }
                     Err(None) => {}
@@ -353,36 +372,56 @@ impl Scanner {
             }
         };
         let text = buffer.get(state.at..start).unwrap_or_default();
-        let (edge, path) = self.edge_of(gap, buffer, state.path, text);
+        let (edge, path, learned) = self.edge_of(gap, buffer, *state, text);
         if gap.tail {
             return Exit::Tail { edge, end };
         }
         let slot = self.paths.slot(path).map_or(NONE, |slot| u32::from(slot.0));
         self.blanks |= matches!(buffer.get(start), Some(b'{' | b'[')) && end - start > 2;
         self.push(edge, start, end, slot);
-        *state = State { at: end, path };
+        *state = match self.paths.stranger(path) {
+            Some(stands_for_it) => {
+                State { at: end, path: stands_for_it, found: Found::Stranger(self.paths.print(path)) }
+            }
+            None => State { at: end, path, found: if learned { Found::Learned } else { Found::Known } },
+        };
         Exit::Unknown
     }
 
-    /// The edge of a parsed gap, and the path it leads to.
-    fn edge_of(&mut self, gap: &Gap, buffer: &[u8], from: PathId, text: &[u8]) -> (EdgeId, PathId) {
+    /// The edge of a parsed gap, the path it leads to, and whether it was learned just now for having come again.
+    fn edge_of(&mut self, gap: &Gap, buffer: &[u8], from: State, text: &[u8]) -> (EdgeId, PathId, bool) {
         let Gap { ref marks, has_newline, escaped_key, pops, advance, .. } = *gap;
-        let hash = self.shapes.hash(self.paths.print(from), text);
-        let state = self.paths.twin(from);
+        let hash = self.shapes.hash(self.paths.print(from.path), text);
+        let state = self.paths.twin(from.path);
         if let Some(state) = state
             && let Some(found) = self.shapes.find(hash, state, text)
         {
             self.shapes.found(state, found);
             let target = self.shapes.edge(EdgeId(found)).path;
-            let path = if gap.tail { target } else { self.paths.follow(from, target, pops, advance) };
-            return (self.shapes.placed(found, target, path), path);
+            let path = if gap.tail { target } else { self.paths.follow(from.path, target, pops, advance) };
+            return (self.shapes.placed(found, target, path), path, false);
         }
         // What is met for the second time is learned, where its state lasts. What leaves another path is remembered all the
         // same: when it comes again that path lasts, and a record is learned as a whole.
-        if text.len() < LEARNED
-            && self.shapes.met(hash)
+        let short = text.len() < LEARNED;
+        let met = short && self.shapes.met(hash);
+        let returns = short
+            && match (state, from.found) {
+                // Behind what never comes again stands what does: its path is entered, so that one such member does not
+                // make strangers of all its neighbours.
+                (None, _) => self.shapes.met(self.shapes.hash(self.paths.print(gap.base), text)),
+                (Some(_), Found::Stranger(print)) => {
+                    self.shapes.met(self.shapes.hash(print, text));
+                    met
+                }
+                (Some(_), _) => met,
+            };
+        let (path, target) = gap.place(&mut self.paths, buffer, returns, |print| self.shapes.met(print));
+        // What is known behind what came again came with it, though a stranger may have hidden it then.
+        let learn = met || (short && matches!(from.found, Found::Learned));
+        if learn
             && let Some(state) = state
-            && let (path, Some(target)) = gap.place(&mut self.paths, buffer, true)
+            && let Some(target) = target
         {
             let edge = Edge { path: target, text, marks, has_newline, escaped_key };
             let slot = self.paths.slot(target).map_or(NONE, |slot| u32::from(slot.0));
@@ -394,15 +433,9 @@ impl Scanner {
                 deep: self.paths.depth(target) >= self.limits.depth,
             };
             let learned = self.shapes.learn(hash, state, &edge, way);
-            return (self.shapes.placed(learned, target, path), path);
+            return (self.shapes.placed(learned, target, path), path, met);
         }
-        // Behind a key that never comes again stand keys that do: their paths are entered, so that one such key does not
-        // make strangers of all its neighbours.
-        let returns = state.is_none()
-            && text.len() < LEARNED
-            && self.shapes.met(self.shapes.hash(self.paths.print(gap.base), text));
-        let (path, _) = gap.place(&mut self.paths, buffer, returns);
-        (self.shapes.keep(&Edge { path, text, marks, has_newline, escaped_key }), path)
+        (self.shapes.keep(&Edge { path, text, marks, has_newline, escaped_key }), path, false)
     }
 }
 

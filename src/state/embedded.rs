@@ -1,13 +1,14 @@
 //! State in one file: an embedded database, written by one process and read by any.
 
 use std::cell::Cell;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
     Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
-    ReadableTable as _, TableDefinition, TableError, TableHandle as _, WriteTransaction,
+    ReadableTable as _, StorageBackend, TableDefinition, TableError, TableHandle as _, WriteTransaction,
 };
 
 use super::{Keep, Op, Pairs, StateError, folder};
@@ -109,14 +110,42 @@ impl Embedded {
     }
 }
 
+/// A file that nobody needs before it is whole: it is synced once, then.
+#[derive(Debug)]
+struct Unsynced(redb::backends::FileBackend);
+
+impl StorageBackend for Unsynced {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
 /// Makes an empty database under another name first: a file that a crash left half made is none, and could never be
 /// opened again.
 fn make(path: &Path) -> Result<(), StateError> {
     let new = path.with_extension("new");
     let file = folder::private(&new)?;
     file.set_len(0).map_err(folder::system("emptying", &new))?;
-    let backend = redb::backends::FileBackend::new(file).map_err(failed(&new))?;
-    drop(builder().create_with_backend(backend).map_err(failed(&new))?);
+    let synced = file.try_clone().map_err(folder::system("opening", &new))?;
+    let backend = Unsynced(redb::backends::FileBackend::new(file).map_err(failed(&new))?);
+    drop(Database::builder().create_with_backend(backend).map_err(failed(&new))?);
+    synced.sync_all().map_err(folder::system("writing", &new))?;
     failpoint::here!("state.made");
     std::fs::rename(&new, path).map_err(folder::system("giving its name to", path))
 }
