@@ -22,6 +22,8 @@
 mod floor;
 #[path = "main_job/measure.rs"]
 mod measure;
+#[path = "main_job/recorded.rs"]
+mod recorded;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -32,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use trailship::generate::{self, Options, Profile};
 
-use measure::{Cost, cpu_of, digest, measure, median, status};
+use measure::{Cost, cpu_of, digest, measure, median, on_one_core, status};
 
 const MB: f64 = 1e6;
 
@@ -185,26 +187,34 @@ impl Bench {
         );
     }
 
-    /// Two workers against one, wall time, beside the floor's own scaling.
+    /// Two cores against one, with a worker each, wall time, beside the floor's own scaling. One core: everything the
+    /// process does, its sink's and other threads too, is done there. The second figure of the job has one worker, and both
+    /// cores for whatever else there is to do.
     fn scaling(&self) {
         if !self.wanted("scaling") || std::thread::available_parallelism().map_or(1, usize::from) < 2 {
             return;
         }
         let tree = self.tree("mixed", |_| {});
-        let (mut floors, mut jobs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let job = |workers| self.job(&tree, Thinning::Hard, workers, "").0.wall;
+        let floor = |threads| self.floor(&tree, threads).0.wall;
+        let (mut floors, mut jobs, mut ratios, mut workers) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.runs {
-            let floor = self.floor(&tree, 1).0.wall / self.floor(&tree, 2).0.wall;
-            let job =
-                self.job(&tree, Thinning::Hard, 1, "").0.wall / self.job(&tree, Thinning::Hard, 2, "").0.wall;
+            let floor = on_one_core(|| floor(1)) / floor(2);
+            let two = job(2);
+            let scaling = on_one_core(|| job(1)) / two;
             floors.push(floor);
-            jobs.push(job);
-            ratios.push(job / floor);
+            jobs.push(scaling);
+            ratios.push(scaling / floor);
+            workers.push(job(1) / two / floor);
         }
         println!(
-            "\nscaling, two workers against one: job {:.2} x, floor {:.2} x, job / floor {:.2}",
+            "\nscaling, two cores against one: job {:.2} x, floor {:.2} x, job / floor {:.2} \
+             (two workers against one on two cores: {:.2})",
             median(&mut jobs),
             median(&mut floors),
-            median(&mut ratios)
+            median(&mut ratios),
+            median(&mut workers)
         );
     }
 
@@ -390,104 +400,5 @@ keep_one_in = 5
         let config = self.folder.join("job.toml");
         fs::write(&config, text).unwrap();
         config
-    }
-
-    /// A tree of recorded records, shuffled and repeated.
-    fn recorded(&self) -> Option<PathBuf> {
-        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
-        let corpus = std::env::var_os("TRAILSHIP_CORPUS").map_or(beside, PathBuf::from);
-        let mut records = recorded_records(&corpus);
-        if records.is_empty() {
-            return None;
-        }
-        let tree = self.folder.join("recorded");
-        let stamp = self.folder.join("recorded.options");
-        let made = format!("{} {} flat", records.len(), self.bytes);
-        if fs::read_to_string(&stamp).is_ok_and(|text| text == made) {
-            return Some(tree);
-        }
-        let _ = fs::remove_dir_all(&tree);
-        // Not below an account's key: records of other accounts would be marked, which AWS's own files never need.
-        let folder = tree.clone();
-        fs::create_dir_all(&folder).unwrap();
-        let mut seed = 88_172_645_463_325_252_u64;
-        let (mut written, mut number) = (0, 0);
-        while written < self.bytes {
-            let mut body = String::from("{\"Records\":[");
-            while body.len() < 1_500_000 {
-                for at in (1..records.len()).rev() {
-                    seed ^= seed << 13;
-                    seed ^= seed >> 7;
-                    seed ^= seed << 17;
-                    records.swap(at, seed as usize % (at + 1));
-                }
-                for record in &records {
-                    if body.len() > 12 {
-                        body.push(',');
-                    }
-                    body.push_str(record);
-                    if body.len() >= 1_500_000 {
-                        break;
-                    }
-                }
-            }
-            body.push_str("]}");
-            written += body.len() as u64;
-            let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::new(6).unwrap());
-            let mut stored = vec![0; compressor.gzip_compress_bound(body.len())];
-            let length = compressor.gzip_compress(body.as_bytes(), &mut stored).unwrap();
-            fs::write(
-                folder.join(format!("111122223333_CloudTrail_us-east-1_20260115T0000Z_{number:016}.json.gz")),
-                &stored[..length],
-            )
-            .unwrap();
-            number += 1;
-        }
-        fs::write(tree.with_extension("csv"), "account_id,name,env\n111122223333,recorded,prod\n").unwrap();
-        fs::write(stamp, made).unwrap();
-        Some(tree)
-    }
-}
-
-/// Whole records of the corpus, as they were written; what is indented is taken as it is.
-fn recorded_records(corpus: &Path) -> Vec<String> {
-    let mut records = Vec::new();
-    for part in ["trail", "records/stratus", "records/traildiscover", "records/splunk", "records/opensearch"]
-    {
-        for entry in walkdir::WalkDir::new(corpus.join(part)).sort_by_file_name().into_iter().flatten() {
-            if !entry.file_type().is_file() {
-                continue;
-            }
-            let stored = fs::read(entry.path()).unwrap();
-            let mut text = String::new();
-            if stored.starts_with(&[0x1f, 0x8b]) {
-                let _ = std::io::Read::read_to_string(
-                    &mut flate2::read::MultiGzDecoder::new(&stored[..]),
-                    &mut text,
-                );
-            } else {
-                text = String::from_utf8_lossy(&stored).into_owned();
-            }
-            for value in serde_json::Deserializer::from_str(&text)
-                .into_iter::<&serde_json::value::RawValue>()
-                .flatten()
-            {
-                collect(value.get(), &mut records);
-            }
-        }
-    }
-    records
-}
-
-fn collect(text: &str, records: &mut Vec<String>) {
-    use serde_json::value::RawValue;
-    if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(text) {
-        list.iter().for_each(|item| collect(item.get(), records));
-    } else if let Ok(fields) = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(text) {
-        if let Some(list) = fields.get("Records") {
-            collect(list.get(), records);
-        } else if fields.contains_key("eventName") && fields.contains_key("eventSource") {
-            records.push(text.to_owned());
-        }
     }
 }

@@ -7,8 +7,10 @@ use std::process::{Child, Command};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
+use nix::unistd::Pid;
 use sha2::{Digest as _, Sha256};
 
 use super::floor;
@@ -54,6 +56,19 @@ pub(super) fn measure(mut command: Command) -> (Cost, String) {
 fn children_cpu() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
     (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
+}
+
+/// Does what starts processes while this thread, and so they, may use one core only: the last that it may use.
+pub(super) fn on_one_core<T>(work: impl FnOnce() -> T) -> T {
+    let this = Pid::from_raw(0);
+    let all = sched_getaffinity(this).unwrap();
+    let last = (0..CpuSet::count()).rfind(|core| all.is_set(*core).unwrap()).unwrap();
+    let mut one = CpuSet::new();
+    one.set(last).unwrap();
+    sched_setaffinity(this, &one).unwrap();
+    let done = work();
+    sched_setaffinity(this, &all).unwrap();
+    done
 }
 
 /// A line of a process's status, KiB; 0 when it is gone.

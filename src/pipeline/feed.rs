@@ -261,18 +261,24 @@ impl<S: Source + 'static> Feed<S> {
                     settled.recv_many(&mut group, MOST_ON_LOAN).await;
                 }
             }
-            let hurried = *hurry.borrow();
-            if !hurried {
-                let gather =
-                    GATHER.saturating_sub(committed.map_or(GATHER, |then| then.elapsed())).max(SHORTLY);
+            let due = committed.map_or_else(Instant::now, |then| then + GATHER);
+            let mut wait = SHORTLY;
+            loop {
+                // Whoever is told to hurry waits for nothing.
                 tokio::select! {
                     biased;
-                    () = tokio::time::sleep(gather) => {}
                     () = said(&mut hurry) => {}
+                    () = tokio::time::sleep(wait) => {}
                 }
-            }
-            while let Ok(more) = settled.try_recv() {
-                group.push(more);
+                while let Ok(more) = settled.try_recv() {
+                    group.push(more);
+                }
+                let ended = group.iter().filter(|end| matches!(end, End::All(_))).count();
+                wait = due.saturating_duration_since(Instant::now());
+                // Where everything on loan has ended there is nothing to wait for, either.
+                if *hurry.borrow() || wait.is_zero() || ended == self.on_loan.load(Ordering::Acquire) {
+                    break;
+                }
             }
             let (parts, ends) = sorted(group);
             let count = ends.len();

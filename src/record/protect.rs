@@ -185,9 +185,10 @@ impl ProtectSlots {
             || identity.name.is_some_and(|name| is(name.of(buffer), escaped, "AssumeRoot"));
         add(root, Protection::ROOT);
 
+        // Said once, and not of an array's element.
+        let reads = |leaf: Leaf| leaf.text(buffer) == b"true" && is_member(buffer, leaf);
         let writes = identity.kind == EventKind::Management
-            && (scanner.first(self.read_only).is_none()
-                || any(scanner, buffer, self.read_only, |text| text != b"true"));
+            && !matches!(scanner.alone(self.read_only), Alone::One((_, leaf)) if reads(leaf));
         add(writes, Protection::WRITES);
         add(identity.kind == EventKind::Insight, Protection::INSIGHTS);
         add(self.addenda.iter().any(|&slot| any(scanner, buffer, slot, there)), Protection::ADDENDA);
@@ -215,6 +216,11 @@ fn service(text: &[u8], escaped: bool, prefix: &str) -> bool {
         text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     };
     starts(text) || (escaped && has_escapes(text) && starts(super::path::unescape(text).as_bytes()))
+}
+
+/// Whether a leaf is the value of a key.
+fn is_member(buffer: &[u8], leaf: Leaf) -> bool {
+    buffer.get(..leaf.start as usize).is_some_and(|before| before.trim_ascii_end().ends_with(b":"))
 }
 
 /// Whether a leaf of the slot passes.
@@ -296,9 +302,14 @@ mod tests {
             r#","readOnly":"true""#,
             r#","readOnly":null"#,
             r#","readOnly":false,"readOnly":true"#,
+            r#","readOnly":[true]"#,
+            r#","readOnly":[ true]"#,
+            r#","readOnly":[[],true]"#,
+            r#","readOnly":{"":true}"#,
         ] {
             assert_eq!(management(members), "writes", "{members}");
         }
+        assert_eq!(management(r#","readOnly" : true"#), "");
         assert_eq!(read(r#","readOnly":false"#), "", "a data event");
     }
 

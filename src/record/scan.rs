@@ -65,6 +65,7 @@ pub struct Scanner {
     blanks: bool,
     escaped: bool,
     elements: Vec<Element>,
+    parsed: Parsed,
 }
 
 /// An element of an array, from [`FAR`](super::path::FAR) on: what a leaf's learned edge does not tell.
@@ -96,24 +97,21 @@ struct State {
     at: usize,
     /// The leaf's path, or what stands for it: see [`Paths::stranger`].
     path: PathId,
-    /// How the last leaf was found, where that says what to learn next.
-    found: Found,
 }
 
+/// What the slow road did last.
 #[derive(Clone, Copy)]
-enum Found {
-    /// By what was known.
-    Known,
-    /// It was learned just now, having come for the second time.
-    Learned,
-    /// It is a stranger, whose own path has this print.
-    Stranger(u64),
+struct Parsed {
+    /// The end of its leaf.
+    at: usize,
+    /// Its edge was learned, having come for the second time.
+    learned: bool,
+    /// The print of the leaf's own path, where it is a stranger.
+    stranger: Option<u64>,
 }
 
-impl State {
-    fn known(at: usize, path: PathId) -> State {
-        State { at, path, found: Found::Known }
-    }
+impl Parsed {
+    const NOTHING: Parsed = Parsed { at: usize::MAX, learned: false, stranger: None };
 }
 
 impl Scanner {
@@ -133,6 +131,7 @@ impl Scanner {
             blanks: false,
             escaped: false,
             elements: Vec::new(),
+            parsed: Parsed::NOTHING,
             slots,
             limits,
         }
@@ -146,7 +145,7 @@ impl Scanner {
             return Scan::Invalid { at, reason: "buffer over 4 GiB" };
         }
         self.begin();
-        let mut state = State::known(at, PathId::ROOT);
+        let mut state = State { at, path: PathId::ROOT };
         loop {
             let exit = if self.truncated {
                 Exit::Unknown
@@ -172,7 +171,7 @@ impl Scanner {
                 // Once more from the start, with what is large kept whole.
                 self.begin();
                 self.truncated = true;
-                state = State::known(at, PathId::ROOT);
+                state = State { at, path: PathId::ROOT };
             }
         }
     }
@@ -185,6 +184,7 @@ impl Scanner {
         self.truncated = false;
         self.blanks = false;
         self.escaped = false;
+        self.parsed = Parsed::NOTHING;
         self.elements.clear();
         self.elements.shrink_to(1024);
         if self.shapes.bytes() + self.paths.bytes() > self.limits.tables {
@@ -243,7 +243,7 @@ impl Scanner {
                             self.step(path, target, pops, advance);
                         }
                         self.push(EdgeId(edge), start, end, slot);
-                        *state = State::known(end, target);
+                        *state = State { at: end, path: target };
                         return Exit::Switch;
                     }
                     Err(None) => {}
@@ -379,12 +379,9 @@ impl Scanner {
         let slot = self.paths.slot(path).map_or(NONE, |slot| u32::from(slot.0));
         self.blanks |= matches!(buffer.get(start), Some(b'{' | b'[')) && end - start > 2;
         self.push(edge, start, end, slot);
-        *state = match self.paths.stranger(path) {
-            Some(stands_for_it) => {
-                State { at: end, path: stands_for_it, found: Found::Stranger(self.paths.print(path)) }
-            }
-            None => State { at: end, path, found: if learned { Found::Learned } else { Found::Known } },
-        };
+        let stands_for_it = self.paths.stranger(path);
+        self.parsed = Parsed { at: end, learned, stranger: stands_for_it.map(|_| self.paths.print(path)) };
+        *state = State { at: end, path: stands_for_it.unwrap_or(path) };
         Exit::Unknown
     }
 
@@ -403,22 +400,23 @@ impl Scanner {
         }
         // What is met for the second time is learned, where its state lasts. What leaves another path is remembered all the
         // same: when it comes again that path lasts, and a record is learned as a whole.
+        let before = if self.parsed.at == from.at { self.parsed } else { Parsed::NOTHING };
         let short = text.len() < LEARNED;
         let met = short && self.shapes.met(hash);
         let returns = short
-            && match (state, from.found) {
+            && match (state, before.stranger) {
                 // Behind what never comes again stands what does: its path is entered, so that one such member does not
                 // make strangers of all its neighbours.
                 (None, _) => self.shapes.met(self.shapes.hash(self.paths.print(gap.base), text)),
-                (Some(_), Found::Stranger(print)) => {
+                (Some(_), Some(print)) => {
                     self.shapes.met(self.shapes.hash(print, text));
                     met
                 }
-                (Some(_), _) => met,
+                (Some(_), None) => met,
             };
         let (path, target) = gap.place(&mut self.paths, buffer, returns, |print| self.shapes.met(print));
         // What is known behind what came again came with it, though a stranger may have hidden it then.
-        let learn = met || (short && matches!(from.found, Found::Learned));
+        let learn = met || (short && before.learned);
         if learn
             && let Some(state) = state
             && let Some(target) = target

@@ -195,6 +195,8 @@ struct Run {
     rescan_at: Option<Timestamp>,
     /// Until when to wait for growing files, once all else is done.
     last_wait: Option<Timestamp>,
+    /// How long the next group of files may take to come together.
+    gather: std::time::Duration,
     notices: Option<Notices>,
     origins: Origins,
 }
@@ -271,6 +273,7 @@ impl Files {
             searched_once: false,
             rescan_at: None,
             last_wait: None,
+            gather: std::time::Duration::ZERO,
             notices: None,
             origins: Origins::default(),
         };
@@ -416,12 +419,9 @@ impl Source for Files {
             if let Some(stdin) = lock(&self.shared.stdin).lend() {
                 return Ok(Some(vec![stdin]));
             }
-            while run.found.len() < most
-                && let Ok(message) = run.messages.try_recv()
-            {
-                self.take(run, message);
-            }
+            self.take_found(run, most);
             if !run.found.is_empty() {
+                self.gather(run, most).await;
                 return Ok(Some(lending::noted(&self.shared, self.lend(run, most)).await));
             }
             self.search(run);

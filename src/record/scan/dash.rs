@@ -32,7 +32,7 @@ impl Scanner {
         let Chains { branches, forks, places } = &mut shapes.chains;
         let (room, length) = leaves.room(limits.leaves);
         let mut count = *length;
-        let State { mut at, mut path, .. } = *state;
+        let State { mut at, mut path } = *state;
         let exit = 'leaf: loop {
             // One look at the buffer's end for the edge's text and the value's beginning.
             let Some(near) = buffer.get(at..).and_then(|rest| rest.first_chunk::<NEAR>()) else {
@@ -131,9 +131,7 @@ impl Scanner {
             path = PathId(hot.target);
         };
         *length = count;
-        if at != state.at {
-            *state = State::known(at, path);
-        }
+        *state = State { at, path };
         exit
     }
 }

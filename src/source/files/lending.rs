@@ -4,8 +4,9 @@
 //! and nobody waits for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Shared, lock};
+use super::{Files, Run, Shared, lock};
 use crate::source::Delivery;
 
 /// Deliveries that are given back if nobody waits for their note any more: the run is to end.
@@ -37,4 +38,29 @@ pub(super) async fn noted(shared: &Arc<Shared>, lent: Vec<Delivery>) -> Vec<Deli
     // It fails only when the program ends.
     let _ = written.await;
     std::mem::take(&mut noting.lent)
+}
+
+/// How long a group of files may take to come together, at most.
+const GATHER: Duration = Duration::from_millis(32);
+
+impl Files {
+    /// Lets a search that is on find more, since each group of files costs a commit: the first group is lent at once, each
+    /// further one may take twice as long to come together as the one before, up to [`GATHER`].
+    pub(super) async fn gather(&self, run: &mut Run, most: usize) {
+        if run.searching && run.found.len() < most && !run.gather.is_zero() {
+            tokio::time::sleep(run.gather).await;
+            self.take_found(run, most);
+        }
+        let longer = (2 * run.gather).clamp(Duration::from_millis(1), GATHER);
+        run.gather = if run.searching { longer } else { Duration::ZERO };
+    }
+
+    /// Takes what the search has found by now, up to so many files.
+    pub(super) fn take_found(&self, run: &mut Run, most: usize) {
+        while run.found.len() < most
+            && let Ok(message) = run.messages.try_recv()
+        {
+            self.take(run, message);
+        }
+    }
 }
