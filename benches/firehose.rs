@@ -120,11 +120,15 @@ fn bodies(tree: &Path, packed: bool) -> (Vec<Vec<u8>>, u64) {
         let text = match packed {
             false => records.join("\n") + "\n",
             true => {
-                let message = |record: &String| json!({ "id": "1", "timestamp": 1, "message": record });
-                let events: Vec<_> = records.iter().map(message).collect();
-                json!({ "messageType": "DATA_MESSAGE", "owner": "1", "logGroup": "g", "logStream": "s",
-                    "subscriptionFilters": ["f"], "logEvents": events })
-                .to_string()
+                let message = |(number, record): (usize, &String)| {
+                    let message = serde_json::to_string(record).unwrap();
+                    format!(r#"{{"id":"{number:056}","timestamp":1768471200000,"message":{message}}}"#)
+                };
+                let events: Vec<_> = records.iter().enumerate().map(message).collect();
+                format!(
+                    r#"{{"messageType":"DATA_MESSAGE","owner":"123456789012","logGroup":"trail","logStream":"one","subscriptionFilters":["all"],"logEvents":[{}]}}"#,
+                    events.join(",")
+                )
             }
         };
         records.clear();

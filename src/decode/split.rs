@@ -341,6 +341,10 @@ impl Split {
                     if length > SCRATCH {
                         self.scratch = Vec::new();
                     }
+                    let text = buffer.bytes.get(..padded).unwrap_or_default();
+                    if let Some(step) = self.text_of_record(scanner, text, (start, end)) {
+                        return step;
+                    }
                     let spare = self.spare.take();
                     let new = || Box::new(Inner { split: Split::new(self.limits), end, padded });
                     let mut inner = spare.unwrap_or_else(new);

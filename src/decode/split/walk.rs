@@ -128,7 +128,11 @@ impl Split {
     /// An object that may be a record or an envelope of records.
     fn object(&mut self, scanner: &mut Scanner, (text, padded): (&[u8], &[u8]), eof: bool) -> Option<Step> {
         let at = self.at;
-        match shape::of(text, at, eof, &mut self.scratch) {
+        let event = match self.frames.last() {
+            Some(Frame::Array { .. }) => shape::log_event(text, at, &mut self.scratch),
+            _ => None,
+        };
+        match event.unwrap_or_else(|| shape::of(text, at, eof, &mut self.scratch)) {
             Shape::Record => {
                 if self.frames.is_empty() {
                     self.recognised(Format::Bare);
@@ -208,6 +212,19 @@ impl Split {
             Scan::Incomplete => self.incomplete(text, outer.0, true, eof),
             Scan::Invalid { at: fault, reason } => self.broken(text, outer.0, fault, reason),
         }
+    }
+
+    /// The record that a text out of a string is, as nearly always. `None`: the text has to be walked.
+    pub(super) fn text_of_record(
+        &self,
+        scanner: &mut Scanner,
+        padded: &[u8],
+        (start, end): (usize, usize),
+    ) -> Option<Step> {
+        let usual = shape::begins_record(padded.get(start..end)?)
+            && end - start <= self.limits.record
+            && scanner.scan(padded, start) == Scan::Record { end };
+        usual.then(|| Step::Item(Item::Record { span: span(start, end), number: 0 }))
     }
 
     /// Judges a whole object by what stands behind it. `scanned`: where the scanner was.

@@ -53,7 +53,7 @@ struct Case {
 
 /// Records in one of the shapes, with things beside them.
 fn case() -> impl Strategy<Value = Case> {
-    (records(), value(), blank(), 0..7).prop_map(|(records, extra, blank, shape)| {
+    (records(), value(), blank(), 0..8).prop_map(|(records, extra, blank, shape)| {
         let comma = format!("{blank},{blank}");
         let text = match shape {
             0 => format!(r#"{blank}{{"Records"{blank}:{blank}[{blank}{}{blank}]{blank}}}"#, records.join(&comma)),
@@ -74,6 +74,15 @@ fn case() -> impl Strategy<Value = Case> {
                     .map(|text| format!(r#"{{"id":{extra},"message":{}}}"#, serde_json::to_string(text).unwrap()))
                     .collect();
                 format!(r#"{{"messageType":"DATA_MESSAGE","logEvents":[{}]}}"#, messages.join(&comma))
+            }
+            6 => {
+                // As the service writes them.
+                let event = |(number, text): (usize, &String)| {
+                    let text = serde_json::to_string(text).unwrap();
+                    format!(r#"{{"id":"{number:056}","timestamp":1432826855000,"message":{text}}}"#)
+                };
+                let events: Vec<String> = records.iter().enumerate().map(event).collect();
+                format!(r#"{{"messageType":"DATA_MESSAGE","logEvents":[{}]}}"#, events.join(","))
             }
             _ => records.iter().map(|text| file(std::slice::from_ref(text)) + "\r\n").collect(),
         };

@@ -121,6 +121,41 @@ fn a_subscription_payload_gives_its_messages() {
 }
 
 #[test]
+fn an_event_told_at_once_is_what_its_members_tell() {
+    let id =
+        |digits: usize| format!(r#"{{"id":"{}","timestamp":1432826855000,"message":"#, "3".repeat(digits));
+    let usual = [id(56), id(1), id(0), r#"{"id":"1","timestamp":1,"message":"#.to_owned()];
+    let others = [
+        r#"{"id":1,"timestamp":1,"message":"#.to_owned(),
+        r#"{"id":"x","timestamp":1,"message":"#.to_owned(),
+        r#"{"id":"1","timestamp":01,"message":"#.to_owned(),
+        r#"{"id":"1","timestamp":1.5,"message":"#.to_owned(),
+        r#"{"id":"1", "timestamp":1,"message":"#.to_owned(),
+        r#"{"message":"#.to_owned(),
+        id(65),
+    ];
+    let (message, foreign) =
+        (serde_json::to_string(&three()[0]).unwrap(), r#""CWL CONTROL MESSAGE""#.to_owned());
+    for head in usual.iter().chain(&others) {
+        for message in
+            [&message, &foreign, &message[..50].to_owned(), &r#""{\"eventVersion\":\"\ud800""#.to_owned()]
+        {
+            for tail in ["}", "", " }", r#","x":1}"#] {
+                let event = format!("{head}{message}{tail}");
+                let (mut once, mut members) = (Vec::new(), Vec::new());
+                let told = shape::log_event(event.as_bytes(), 0, &mut once);
+                let is_usual = usual.contains(head) && message.len() > 100 && tail == "}";
+                assert_eq!(told.is_some(), is_usual, "{event}");
+                if let Some(shape::Shape::Text { length, .. }) = told {
+                    assert_eq!(told, Some(shape::of(event.as_bytes(), 0, true, &mut members)), "{event}");
+                    assert_eq!(once[..length], members[..length]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_control_message_is_left_out_and_a_foreign_message_is_damage_of_its_own() {
     let control = whole(payload("CONTROL_MESSAGE", &["CWL CONTROL MESSAGE: Checking".into()]).as_bytes());
     assert_eq!((control.left_out.as_slice(), control.damages.len()), (["control message"].as_slice(), 0));
