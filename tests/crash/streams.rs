@@ -17,6 +17,8 @@ use crate::rounds::{between, number};
 
 /// Rounds on one stream; then a new one, so that also first runs are killed.
 const ON_ONE_STREAM: u64 = 10;
+/// How long a run that follows may go on.
+const FOLLOWS: Duration = Duration::from_millis(1500);
 
 /// A stream, what reads it, and what was put into it.
 struct Site {
@@ -86,6 +88,8 @@ fn nothing_of_a_stream_is_lost_whenever_it_is_killed() {
     let seed = number("TRAILSHIP_CRASH_SEED").unwrap_or(now.as_secs());
     eprintln!("kinesis: {rounds} rounds, TRAILSHIP_CRASH_SEED={seed}");
     let (began, mut in_time, mut put, mut copies) = (Instant::now(), 0, 0, 0);
+    // About how long a run takes that ends by itself.
+    let mut takes = Duration::from_millis(1500);
     let mut at = Site::new();
     for round in 0..rounds {
         let mut chance = Chance::seed_from_u64(seed.wrapping_add(round));
@@ -96,15 +100,18 @@ fn nothing_of_a_stream_is_lost_whenever_it_is_killed() {
         let many = 1 + below(&mut chance, 30);
         at.arrive(&mut chance, many);
         let started = Instant::now();
-        let mut running =
-            at.here.start(if below(&mut chance, 2) == 0 { &["run"] } else { &["run", "--once"] });
-        let moment = between(&mut chance, Duration::from_millis(1500));
+        let follows = below(&mut chance, 2) == 0;
+        let mut running = at.here.start(if follows { &["run"] } else { &["run", "--once"] });
+        let moment = between(&mut chance, if follows { FOLLOWS } else { takes });
         std::thread::sleep(between(&mut chance, moment));
         let few = below(&mut chance, 8);
         at.arrive(&mut chance, few);
         std::thread::sleep(moment.saturating_sub(started.elapsed()));
-        if !running.has_ended() {
+        if running.has_ended() {
+            takes = takes * 3 / 4;
+        } else {
             in_time += 1;
+            takes = if follows { takes } else { takes * 5 / 4 };
             running.signal(Signal::SIGKILL);
         }
         running.end();
