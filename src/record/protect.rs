@@ -121,6 +121,8 @@ impl Protection {
 pub struct ProtectSlots {
     error_code: SlotId,
     error_message: SlotId,
+    /// What stands in either, where it is an object.
+    error_members: [SlotId; 2],
     source: SlotId,
     event_type: SlotId,
     user_type: SlotId,
@@ -137,6 +139,7 @@ impl ProtectSlots {
         ProtectSlots {
             error_code: slots.want("errorCode"),
             error_message: slots.want("errorMessage"),
+            error_members: ["errorCode", "errorMessage"].map(|path| slots.want_below(path)),
             source: slots.want("eventSource"),
             event_type: slots.want("eventType"),
             user_type: slots.want("userIdentity.type"),
@@ -166,8 +169,9 @@ impl ProtectSlots {
         };
         let escaped = scanner.escaped();
         let there = |text: &[u8]| text != b"\"\"" && Kind::of(text) != Kind::Null;
-        let error =
-            any(scanner, buffer, self.error_code, there) || any(scanner, buffer, self.error_message, there);
+        let error = any(scanner, buffer, self.error_code, there)
+            || any(scanner, buffer, self.error_message, there)
+            || self.error_members.iter().any(|&slot| scanner.first(slot).is_some());
         add(error, Protection::ERRORS);
         add(error && identity.kind == EventKind::NetworkActivity, Protection::NETWORK);
 
@@ -290,6 +294,11 @@ mod tests {
         assert_eq!(read(r#","errorCode":"AccessDenied""#), "errors");
         assert_eq!(read(r#","errorMessage":"Failed authentication""#), "errors");
         assert_eq!(read(r#","errorCode":"AccessDenied","errorCode":null"#), "errors");
+        for odd in [r#"{"a":1}"#, r#"{"a":{"b":[null]}}"#, r#"{"":""}"#, r#"[{"a":"b"}]"#, "[1]", "{}", "0"] {
+            assert_eq!(read(&format!(r#","errorCode":{odd}"#)), "errors", "{odd}");
+            assert_eq!(read(&format!(r#","error\u004dessage":{odd}"#)), "errors", "{odd}");
+        }
+        assert_eq!(read(r#","errorCode":"","errorMessage":null,"x":{"errorCode":{"a":1}}"#), "");
         let network = r#"{"eventType":"AwsVpceEvents","eventSource":"s3.amazonaws.com","eventName":"x","errorCode":"VpceAccessDenied"}"#;
         assert_eq!(names(network), "errors network");
     }

@@ -16,6 +16,8 @@ pub struct SlotId(pub u16);
 #[derive(Debug, Default, Clone)]
 pub struct Slots {
     by_path: HashMap<Box<str>, SlotId>,
+    /// What is wanted below these paths, whatever it is.
+    below: Vec<(Box<str>, SlotId)>,
     paths: Vec<Box<str>>,
 }
 
@@ -27,15 +29,26 @@ impl Slots {
         if let Some(&slot) = self.by_path.get(dotted) {
             return slot;
         }
-        let slot = match u16::try_from(self.paths.len()) {
+        let slot = self.next(dotted);
+        self.by_path.insert(dotted.into(), slot);
+        slot
+    }
+
+    /// Returns the slot of whatever stands below a dotted path, at any depth, and has no slot of its own.
+    pub fn want_below(&mut self, dotted: &str) -> SlotId {
+        let slot = self.next(dotted);
+        self.below.push((dotted.into(), slot));
+        slot
+    }
+
+    fn next(&mut self, dotted: &str) -> SlotId {
+        match u16::try_from(self.paths.len()) {
             Ok(number) if number < u16::MAX => {
                 self.paths.push(dotted.into());
                 SlotId(number)
             }
             _ => SlotId(u16::MAX - 1),
-        };
-        self.by_path.insert(dotted.into(), slot);
-        slot
+        }
     }
 
     /// The slot of a dotted path, where somebody asked for it.
@@ -77,6 +90,8 @@ pub(super) struct SlotTree {
 #[derive(Debug, Default)]
 struct Node {
     below: HashMap<Box<[u8]>, TreeNode>,
+    /// Where all other keys lead.
+    others: Option<TreeNode>,
     slot: Option<SlotId>,
 }
 
@@ -84,21 +99,40 @@ impl SlotTree {
     pub(super) fn new(slots: &Slots) -> SlotTree {
         let mut tree = SlotTree { nodes: vec![Node::default()] };
         for (dotted, &slot) in &slots.by_path {
-            let mut node = tree.root();
-            for piece in dotted.split('.') {
-                let next = TreeNode(u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX));
-                if let Some(above) = tree.nodes.get_mut(node.0 as usize) {
-                    node = *above.below.entry(piece.as_bytes().into()).or_insert(next);
-                }
-                if node == next {
-                    tree.nodes.push(Node::default());
-                }
-            }
-            if let Some(place) = tree.nodes.get_mut(node.0 as usize) {
-                place.slot = Some(slot);
-            }
+            let node = tree.enter(dotted);
+            tree.set(node, |node| node.slot = Some(slot));
+        }
+        for (dotted, slot) in &slots.below {
+            let (node, others) = (tree.enter(dotted), tree.next());
+            tree.nodes.push(Node { others: Some(others), slot: Some(*slot), ..Node::default() });
+            tree.set(node, |node| node.others = Some(others));
         }
         tree
+    }
+
+    fn next(&self) -> TreeNode {
+        TreeNode(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX))
+    }
+
+    fn set(&mut self, node: TreeNode, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.nodes.get_mut(node.0 as usize) {
+            change(node);
+        }
+    }
+
+    /// The place of a dotted path, made where it is missing.
+    fn enter(&mut self, dotted: &str) -> TreeNode {
+        let mut node = self.root();
+        for piece in dotted.split('.') {
+            let next = self.next();
+            if let Some(above) = self.nodes.get_mut(node.0 as usize) {
+                node = *above.below.entry(piece.as_bytes().into()).or_insert(next);
+            }
+            if node == next {
+                self.nodes.push(Node::default());
+            }
+        }
+        node
     }
 
     /// Where every path begins.
@@ -109,8 +143,11 @@ impl SlotTree {
 
     /// Goes down by one key, as written (escapes are undone here; a dot in a key separates like any dot).
     pub(super) fn below(&self, mut node: TreeNode, key: &[u8]) -> TreeNode {
-        if node == TreeNode::NONE || key.is_empty() {
+        if node == TreeNode::NONE {
             return TreeNode::NONE;
+        }
+        if key.is_empty() {
+            return self.others(node);
         }
         if memchr2(b'\\', b'.', key).is_none() {
             return self.step(node, key);
@@ -122,8 +159,12 @@ impl SlotTree {
     }
 
     fn step(&self, node: TreeNode, piece: &[u8]) -> TreeNode {
-        let node = self.nodes.get(node.0 as usize);
-        node.and_then(|node| node.below.get(piece)).copied().unwrap_or(TreeNode::NONE)
+        let below = self.nodes.get(node.0 as usize).and_then(|node| node.below.get(piece));
+        below.copied().unwrap_or_else(|| self.others(node))
+    }
+
+    fn others(&self, node: TreeNode) -> TreeNode {
+        self.nodes.get(node.0 as usize).and_then(|node| node.others).unwrap_or(TreeNode::NONE)
     }
 
     /// The slot at this place.
