@@ -182,6 +182,8 @@ struct Shared {
     stdin: Mutex<Stdin>,
     stop: AtomicBool,
     commits: AtomicBool,
+    /// There is no reason to wait for more to be found.
+    gathered: Notify,
 }
 
 /// What the task that asks for deliveries has in hand.
@@ -263,6 +265,7 @@ impl Files {
             stdin: Mutex::new(stdin),
             stop: AtomicBool::new(false),
             commits: AtomicBool::new(false),
+            gathered: Notify::new(),
         };
         let run = Run {
             messages,

@@ -45,10 +45,13 @@ const GATHER: Duration = Duration::from_millis(32);
 
 impl Files {
     /// Lets a search that is on find more, since each group of files costs a commit: the first group is lent at once, each
-    /// further one may take twice as long to come together as the one before, up to [`GATHER`].
+    /// further one may take twice as long to come together as the one before, up to [`GATHER`], unless there is much by then.
     pub(super) async fn gather(&self, run: &mut Run, most: usize) {
         if run.searching && run.found.len() < most && !run.gather.is_zero() {
-            tokio::time::sleep(run.gather).await;
+            tokio::select! {
+                () = tokio::time::sleep(run.gather) => {}
+                () = self.shared.gathered.notified() => {}
+            }
             self.take_found(run, most);
         }
         let longer = (2 * run.gather).clamp(Duration::from_millis(1), GATHER);

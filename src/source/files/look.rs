@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use super::desk::{How, Look, Sight};
 use super::mark::{self, Inode, facts_of};
 use super::search::Visit;
-use super::{Message, Shared, lock};
+use super::{FOUND, Message, Shared, lock};
 
 /// Paths of which trouble is remembered; more trouble is told again.
 const MOST_TOLD: usize = 1000;
@@ -34,20 +35,23 @@ pub(super) enum Task {
 /// Tells that a search has ended, however it ended.
 struct Ending<'s> {
     to: &'s Sender<Message>,
+    gathered: &'s Notify,
     everything: bool,
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         // Nobody listens only when the source is gone.
+        self.gathered.notify_one();
         let _ = self.to.blocking_send(Message::Ended { everything: self.everything });
+        self.gathered.notify_one();
     }
 }
 
 impl Shared {
     /// Does a task. Blocks.
     pub(super) fn search(&self, task: Task, how: How, to: &Sender<Message>) {
-        let _ending = Ending { to, everything: matches!(task, Task::Everything) };
+        let _ending = Ending { to, gathered: &self.gathered, everything: matches!(task, Task::Everything) };
         let mut eyes = Eyes { shared: self, how, to, trouble: Trouble::default() };
         match task {
             Task::Everything => eyes.everything(),
@@ -195,10 +199,13 @@ impl Visit for Eyes<'_> {
             let now = File::open(path()).and_then(|file| mark::digest(&file, size));
             seen = look(Some(now.is_ok_and(|(now, _)| now == digest)));
         }
-        if let Look::Lend(found) = seen
-            && self.to.blocking_send(Message::Found(found)).is_err()
-        {
-            return ControlFlow::Break(());
+        if let Look::Lend(found) = seen {
+            if self.to.capacity() < FOUND / 2 {
+                shared.gathered.notify_one();
+            }
+            if self.to.blocking_send(Message::Found(found)).is_err() {
+                return ControlFlow::Break(());
+            }
         }
         ControlFlow::Continue(())
     }
