@@ -159,9 +159,6 @@ impl Paths {
     /// The lasting path that stands for a member of a lasting object that nothing was learned of: what follows such a member
     /// does not depend on its name, so what was learned behind one holds behind all. `None` where the path is no such member.
     pub(super) fn stranger(&mut self, path: PathId) -> Option<PathId> {
-        if !path.is_temporary() {
-            return None;
-        }
         let row = self.row(path);
         let is_member = row.twin == NO_TWIN && row.len != INDEX && !row.far && !row.parent.is_temporary();
         // No key is written like this, so it is no member's path.
@@ -413,18 +410,11 @@ impl Paths {
 
     /// The keys joined by dots, escapes undone, array indices left out: `resources.ARN`.
     pub fn dotted(&self, path: PathId) -> String {
-        let mut text = String::new();
-        let mut first = true;
-        for segment in self.segments(path) {
-            if let Segment::Key(key) = segment {
-                if !first {
-                    text.push('.');
-                }
-                first = false;
-                text.push_str(&unescape(key));
-            }
-        }
-        text
+        let keys = self.segments(path).filter_map(|segment| match segment {
+            Segment::Key(key) => Some(unescape(key)),
+            Segment::Index(_) => None,
+        });
+        keys.collect::<Vec<_>>().join(".")
     }
 }
 
