@@ -16,6 +16,8 @@
     reason = "a benchmark stops at what it did not expect, prints what it measures, and reads the wall clock"
 )]
 
+mod subscription;
+
 use std::convert::Infallible;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -119,17 +121,7 @@ fn bodies(tree: &Path, packed: bool) -> (Vec<Vec<u8>>, u64) {
     let seal = |records: &mut Vec<String>, payloads: &mut Vec<String>| {
         let text = match packed {
             false => records.join("\n") + "\n",
-            true => {
-                let message = |(number, record): (usize, &String)| {
-                    let message = serde_json::to_string(record).unwrap();
-                    format!(r#"{{"id":"{number:056}","timestamp":1768471200000,"message":{message}}}"#)
-                };
-                let events: Vec<_> = records.iter().enumerate().map(message).collect();
-                format!(
-                    r#"{{"messageType":"DATA_MESSAGE","owner":"123456789012","logGroup":"trail","logStream":"one","subscriptionFilters":["all"],"logEvents":[{}]}}"#,
-                    events.join(",")
-                )
-            }
+            true => subscription::message(records),
         };
         records.clear();
         let bytes = if packed { gzip(text.as_bytes()) } else { text.into_bytes() };

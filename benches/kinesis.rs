@@ -24,6 +24,7 @@
 )]
 #[path = "../tests/support/fake_kinesis.rs"]
 mod fake_kinesis;
+mod subscription;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -213,17 +214,8 @@ fn bodies(kind: &str) -> Vec<(Bytes, usize)> {
         }
     }
     let packed = |records: &[String]| {
-        let event = |(number, record): (usize, &String)| {
-            let message = serde_json::to_string(record).unwrap();
-            format!(r#"{{"id":"{number:056}","timestamp":1768471200000,"message":{message}}}"#)
-        };
-        let events: Vec<_> = records.iter().enumerate().map(event).collect();
-        let message = format!(
-            r#"{{"messageType":"DATA_MESSAGE","owner":"123456789012","logGroup":"trail","logStream":"one","subscriptionFilters":["all"],"logEvents":[{}]}}"#,
-            events.join(",")
-        );
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(message.as_bytes()).unwrap();
+        encoder.write_all(subscription::message(records).as_bytes()).unwrap();
         encoder.finish().unwrap()
     };
     let data: Vec<Vec<u8>> = match kind {

@@ -90,14 +90,11 @@ pub(super) fn log_event(text: &[u8], at: usize, scratch: &mut Vec<u8>) -> Option
     let time = behind(digits(id), br#"","timestamp":"#)?;
     let is_number = matches!(text.get(time), Some(b'1'..=b'9'));
     let start = behind(digits(time), br#","message":""#).filter(|_| is_number)?;
+    // Before its escapes are undone: if it is none, that is not done twice.
+    behind(start, br#"{\"eventVersion\":\""#)?;
     let (end, length) = unescape(text, start, scratch)?;
     let end = behind(end, b"}")?;
-    begins_record(scratch.get(..length)?).then_some(Shape::Text { start, length, end })
-}
-
-/// Whether a text begins as records do.
-pub(super) fn begins_record(text: &[u8]) -> bool {
-    text.starts_with(br#"{"eventVersion":""#)
+    Some(Shape::Text { start, length, end })
 }
 
 fn walk(text: &[u8], at: usize, eof: bool, scratch: &mut Vec<u8>) -> Result<Shape, Stop> {

@@ -263,6 +263,8 @@ mod tests {
         let mut slots = Slots::default();
         let identity = IdentitySlots::want(&mut slots);
         let protect = ProtectSlots::want(&mut slots);
+        // Whoever else wants the same takes nothing from it.
+        ProtectSlots::want(&mut slots);
         let mut scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
         assert_eq!(scanner.scan(record.as_bytes(), 0), Scan::Record { end: record.len() });
         let span = Span { start: 0, end: u32::try_from(record.len()).unwrap() };

@@ -398,22 +398,21 @@ impl Scanner {
             let path = if gap.tail { target } else { self.paths.follow(from.path, target, pops, advance) };
             return (self.shapes.placed(found, target, path), path, false);
         }
-        // What is met for the second time is learned, where its state lasts. What leaves another path is remembered all the
-        // same: when it comes again that path lasts, and a record is learned as a whole.
         let before = if self.parsed.at == from.at { self.parsed } else { Parsed::NOTHING };
         let short = text.len() < LEARNED;
+        // What is met for the second time is learned, where its state lasts. What leaves another path is remembered all the
+        // same, what leaves a stranger also for its own: when it comes again that path lasts, and a record is learned as a
+        // whole.
         let met = short && self.shapes.met(hash);
-        let returns = short
-            && match (state, before.stranger) {
-                // Behind what never comes again stands what does: its path is entered, so that one such member does not
-                // make strangers of all its neighbours.
-                (None, _) => self.shapes.met(self.shapes.hash(self.paths.print(gap.base), text)),
-                (Some(_), Some(print)) => {
-                    self.shapes.met(self.shapes.hash(print, text));
-                    met
-                }
-                (Some(_), None) => met,
-            };
+        if short && let Some(print) = before.stranger {
+            let _ = self.shapes.met(self.shapes.hash(print, text));
+        }
+        // Behind what never comes again stands what does: its path is entered, so that one such member does not make
+        // strangers of all its neighbours.
+        let returns = match state {
+            Some(_) => met,
+            None => short && self.shapes.met(self.shapes.hash(self.paths.print(gap.base), text)),
+        };
         let (path, target) = gap.place(&mut self.paths, buffer, returns, |print| self.shapes.met(print));
         // What is known behind what came again came with it, though a stranger may have hidden it then.
         let learn = met || (short && before.learned);

@@ -36,6 +36,9 @@ impl Slots {
 
     /// Returns the slot of whatever stands below a dotted path, at any depth, and has no slot of its own.
     pub fn want_below(&mut self, dotted: &str) -> SlotId {
+        if let Some((_, slot)) = self.below.iter().find(|(known, _)| **known == *dotted) {
+            return *slot;
+        }
         let slot = self.next(dotted);
         self.below.push((dotted.into(), slot));
         slot

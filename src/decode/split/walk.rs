@@ -221,7 +221,7 @@ impl Split {
         padded: &[u8],
         (start, end): (usize, usize),
     ) -> Option<Step> {
-        let usual = shape::begins_record(padded.get(start..end)?)
+        let usual = padded.get(start..end)?.starts_with(br#"{"eventVersion":""#)
             && end - start <= self.limits.record
             && scanner.scan(padded, start) == Scan::Record { end };
         usual.then(|| Step::Item(Item::Record { span: span(start, end), number: 0 }))

@@ -41,8 +41,9 @@ struct Ending<'s> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        // Nobody listens only when the source is gone.
+        // Once so that there is room for the message, and once so that it is seen.
         self.gathered.notify_one();
+        // Nobody listens only when the source is gone.
         let _ = self.to.blocking_send(Message::Ended { everything: self.everything });
         self.gathered.notify_one();
     }
