@@ -53,10 +53,23 @@ fn owners(moto: &Moto, stream: &str) -> BTreeMap<String, usize> {
 }
 
 /// What all have shipped, sorted, copies kept.
-fn shipped(all: &[Here]) -> Vec<String> {
-    let mut ids: Vec<String> = all.iter().flat_map(|here| here.ids("out")).collect();
+fn shipped<'a>(all: impl IntoIterator<Item = &'a Here>) -> Vec<String> {
+    let mut ids: Vec<String> = all.into_iter().flat_map(|here| here.ids("out")).collect();
     ids.sort();
     ids
+}
+
+/// The same, copies left out.
+fn once_each<'a>(all: impl IntoIterator<Item = &'a Here>) -> Vec<String> {
+    let mut ids = shipped(all);
+    ids.dedup();
+    ids
+}
+
+/// Whether the table holds for each shard how far it is shipped.
+fn kept(moto: &Moto, stream: &str) -> bool {
+    let rows = rows(moto, stream);
+    !rows.is_empty() && rows.iter().all(|row| row["sequence"]["S"].is_string())
 }
 
 fn put(stream: &Stream, ids: &[String]) {
@@ -119,12 +132,7 @@ fn three_processes_share_a_stream_and_nothing_is_lost_whoever_is_killed() {
         running[killed] = Some(all[killed].start(&["run"]));
     }
     expected.sort();
-    let complete = || {
-        let mut ids = shipped(&all);
-        ids.dedup();
-        ids == expected
-    };
-    assert_eq!(wait(complete), None, "{} of {}", shipped(&all).len(), expected.len());
+    assert_eq!(wait(|| once_each(&all) == expected), None, "{} of {}", shipped(&all).len(), expected.len());
     assert_eq!(wait(|| even(3)), None, "{:?}", owners(moto, "shared"));
     // Those that leave in order give their shards back, and who is left has all of them.
     for one in running.drain(1..).flatten() {
@@ -148,8 +156,7 @@ fn who_was_away_for_longer_than_its_lease_reads_nothing_more_of_it() {
     let mut first = all[0].start(&["run"]);
     put(&stream, &names("before", 40));
     first.until("it has shipped what was there", |_| shipped(&all).len() == 40);
-    let kept = || rows(moto, "away").iter().all(|row| row["sequence"]["S"].is_string());
-    first.until("that is in the table", |_| kept());
+    first.until("that is in the table", |_| kept(moto, "away"));
     let me = owners(moto, "away").into_keys().next().unwrap();
     first.signal(Signal::SIGSTOP);
     let mut second = all[1].start(&["run"]);
@@ -159,13 +166,13 @@ fn who_was_away_for_longer_than_its_lease_reads_nothing_more_of_it() {
     });
     put(&stream, &names("after", 40));
     first.signal(Signal::SIGCONT);
-    second.until("all are there", |_| shipped(&all).len() >= 80);
+    second.until("all are there", |_| once_each(&all).len() == 80);
     first.until("it knows", |said| said.contains("another process reads this shard now"));
     // It takes one back by and by.
     first.until("they are balanced", |_| owners(moto, "away").len() == 2);
     let more = names("more", 40);
     put(&stream, &more);
-    first.until("all are there", |_| shipped(&all).len() >= 120);
+    first.until("all are there", |_| once_each(&all).len() == 120);
     first.stop().ended(0);
     second.stop().ended(0);
     let mut expected = [names("after", 40), names("before", 40), more].concat();
@@ -197,14 +204,6 @@ fn without_its_table(moto: &'static Moto, name: &'static str) -> (Stream, Here, 
     (stream, here, expected)
 }
 
-/// What was shipped, copies left out.
-fn once_each(all: &[&Here]) -> Vec<String> {
-    let mut ids: Vec<String> = all.iter().flat_map(|here| here.ids("out")).collect();
-    ids.sort();
-    ids.dedup();
-    ids
-}
-
 #[test]
 fn a_run_after_its_table_was_deleted_tells_it_and_reads_again_since_it_began() {
     let Some(moto) = moto() else { return };
@@ -215,7 +214,7 @@ fn a_run_after_its_table_was_deleted_tells_it_and_reads_again_since_it_began() {
     assert!(!ran.ended(0).said.contains(LOST) && ran.books().read == 0, "{}", ran.said);
     let ran = here.once();
     assert!(ran.ended(0).said.contains(LOST), "{}", ran.said);
-    assert_eq!(once_each(&[&here]), expected);
+    assert_eq!(once_each([&here]), expected);
     // Then it goes on as ever.
     let ran = here.once();
     assert!(!ran.ended(0).said.contains(LOST) && ran.books().read == 0, "{}", ran.said);
@@ -231,13 +230,15 @@ fn a_table_that_others_have_made_anew_without_knowing_is_read_again_by_who_knows
     let shared = || rows(moto, "anew").iter().filter(|row| row["owner"]["S"].is_string()).count() == 2;
     running[0].until("they read", |_| shared());
     put(&stream, &names("late", 20));
-    running[0].until("they ship", |_| once_each(&newcomers.iter().collect::<Vec<_>>()).len() == 20);
+    running[0].until("they ship", |_| once_each(&newcomers).len() == 20);
     expected.extend(names("late", 20));
     expected.sort();
     let all = [&here, &newcomers[0], &newcomers[1]];
     let mut first = here.start(&["run"]);
     first.until("it knows", |said| said.contains(LOST));
-    first.until("nothing is missing", |_| once_each(&all) == expected);
+    first.until("nothing is missing", |_| once_each(all) == expected);
+    // What was shipped before the table went may be all of it: who has a shard now reads it again.
+    first.until("that is in the table", |_| kept(moto, "anew"));
     running.into_iter().for_each(|one| _ = one.stop().ended(0));
     first.stop().ended(0);
     for one in all {
@@ -256,15 +257,14 @@ fn several_that_know_of_a_deleted_table_make_it_anew_once() {
     running[0].until("it has found the table", |said| said.contains(SHARING));
     running[0].until("all read", |_| owning("several") == 3);
     put(&stream, &names("before", 40));
-    running[0].until("it is shipped", |_| shipped(&all).len() == 40);
+    running[0].until("it is shipped", |_| once_each(&all).len() == 40);
     // While they run.
     delete_table(moto, "leases-several");
     put(&stream, &names("after", 40));
     let mut expected = [names("before", 40), names("after", 40)].concat();
     expected.sort();
-    let all_here: Vec<&Here> = all.iter().collect();
-    running[0].until("nothing is missing", |_| once_each(&all_here) == expected);
-    running[0].until("all read again", |_| owning("several") == 3);
+    running[0].until("nothing is missing", |_| once_each(&all) == expected);
+    running[0].until("all read again", |_| owning("several") == 3 && kept(moto, "several"));
     let said: String = running.into_iter().map(|one| one.stop().ended(0).said.clone()).collect();
     assert!(said.contains(LOST), "{said}");
     for here in &all {

@@ -150,10 +150,13 @@ fn a_sink_that_cannot_write_is_a_reason_until_it_can() {
     let mut running = here.start(&["run"]);
     let address = address(&mut running);
     here.rename_in("trail/1.json.gz", three(1));
-    assert_eq!(wait(|| ask(&address, "GET", "/readyz").0 == 503), None, "{}", running.said());
-    let (_, answer) = ask(&address, "GET", "/readyz");
+    // Until the pipeline runs the reason is that it is starting.
+    let reason = || body(&ask(&address, "GET", "/readyz").1).to_owned();
+    let retrying = "sink `archive` of pipeline `main` is retrying: ";
+    assert_eq!(wait(|| reason().starts_with(retrying)), None, "{} {}", reason(), running.said());
+    let (code, answer) = ask(&address, "GET", "/readyz");
     let reason = body(&answer);
-    assert!(reason.starts_with("sink `archive` of pipeline `main` is retrying: "), "{reason}");
+    assert_eq!(code, 503, "{reason}");
     assert!(reason.contains("(since 20") && reason.ends_with("Z)\n"), "{reason}");
     assert_eq!(reason.lines().count(), 1, "{reason}");
     let scrape = Scrape::of(&address);
