@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use trailship::generate::{Generator, Options, Profile};
-use trailship::pattern::{MatchScratch, Pattern, PatternSet, View, family};
+use trailship::pattern::{MatchScratch, Pattern, PatternSet, Written, family};
 use trailship::record::scan::ScanLimits;
 use trailship::record::{Scanner, Slots};
 
@@ -109,7 +109,7 @@ fn main() {
             let began = cpu();
             for _ in 0..ROUNDS {
                 for (_, scanner) in &scanned {
-                    let bits = set.matches(&View::scanned(&buffer, black_box(scanner)), &mut scratch);
+                    let bits = set.matches(&Written::new(&buffer, black_box(scanner)), &mut scratch);
                     found += bits.iter().map(|word| word.count_ones() as usize).sum::<usize>();
                 }
             }

@@ -53,7 +53,7 @@ pub mod view;
 mod wanted;
 
 pub use compile::{MatchScratch, PatternSet};
-pub use view::View;
+pub use view::{View, Written};
 
 use std::fmt;
 

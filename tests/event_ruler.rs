@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rand_xoshiro::Xoshiro256StarStar;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use trailship::pattern::choices::Choices;
-use trailship::pattern::{MatchScratch, Pattern, PatternSet, View, slow};
+use trailship::pattern::{MatchScratch, Pattern, PatternSet, Written, slow};
 use trailship::record::scan::ScanLimits;
 use trailship::record::{Scan, Scanner, Slots};
 
@@ -69,7 +69,7 @@ fn ours(pattern: &str, event: &str) -> Option<bool> {
     let mut scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
     let scan = scanner.scan(event.as_bytes(), 0);
     assert!(matches!(scan, Scan::Record { .. }), "{event}");
-    let fast = set.any(&View::scanned(event.as_bytes(), &scanner), &mut MatchScratch::default());
+    let fast = set.any(&Written::new(event.as_bytes(), &scanner), &mut MatchScratch::default());
     assert_eq!(fast, slow, "{pattern} ~ {event}");
     Some(slow)
 }

@@ -18,7 +18,7 @@ use crate::config::{Duration, Since};
 use crate::decode::{Buffer, Decode, Input, Item, Limits, Space, Tools};
 use crate::encode::{Encoder, Nested, Shape};
 use crate::pattern::compile::{MatchScratch, PatternSet};
-use crate::pattern::{Pattern, View};
+use crate::pattern::{Pattern, Written};
 use crate::record::identity::{IdentitySlots, ObjectFacts};
 use crate::record::overlay::Overlay;
 use crate::record::scan::ScanLimits;
@@ -307,7 +307,7 @@ impl Cat<'_> {
 
     fn record(&mut self, span: Span) -> io::Result<()> {
         if let Some(selected) = &self.selected {
-            let view = View::scanned(&self.buffer, &self.scanner);
+            let view = Written::new(&self.buffer, &self.scanner);
             if selected.matches(&view, &mut self.matching).iter().all(|word| *word == 0) {
                 return Ok(());
             }

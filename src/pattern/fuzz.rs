@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::choices::Choices;
 use super::compile::{MatchScratch, PatternSet};
 use super::json::Json;
-use super::view::View;
+use super::view::Written;
 use super::{Pattern, slow};
 use crate::record::scan::ScanLimits;
 use crate::record::{Scan, Scanner, Slots};
@@ -48,7 +48,7 @@ pub fn pattern(data: &[u8]) {
         let start = event.len() - event.trim_start().len();
         let scan = scanner.scan(event.as_bytes(), start);
         assert_eq!(scan, Scan::Record { end: event.trim_end().len() }, "{event}");
-        let view = View::scanned(event.as_bytes(), &scanner);
+        let view = Written::new(event.as_bytes(), &scanner);
         let matched = set.matches(&view, &mut scratch).first().copied().unwrap_or(0);
         for (number, pattern) in parsed.iter().enumerate() {
             let expected = slow::matches(pattern, event);

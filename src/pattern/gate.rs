@@ -13,9 +13,6 @@ use super::wanted::Content;
 use super::{Field, Node, Pattern};
 use crate::record::{Alone, SlotId, Slots};
 
-/// So many strings of one field are compared one by one; more are looked up.
-const FEW: usize = 6;
-
 /// What patterns together want to be there. Patterns are bits of words.
 #[derive(Debug)]
 pub(super) struct Gates {
@@ -30,16 +27,11 @@ struct Table {
     /// Whatever it is.
     present: Numbers,
     literals: Box<[(&'static str, Numbers)]>,
-    texts: Texts,
+    sieve: Sieve,
+    texts: HashMap<Box<[u8]>, Numbers>,
 }
 
 type Numbers = Box<[u32]>;
-
-#[derive(Debug)]
-enum Texts {
-    Few(Box<[(Box<[u8]>, Numbers)]>),
-    Many { sieve: Box<Sieve>, texts: HashMap<Box<[u8]>, Numbers> },
-}
 
 /// Tells of most texts that they are not among some, by their length and three of their bytes.
 #[derive(Debug)]
@@ -67,17 +59,6 @@ impl Sieve {
         // Multiplying by a number without a pattern mixes them; the highest bits depend on all.
         let mixed = u32::from_le_bytes(some).wrapping_mul(0x9E37_79B1) >> 21;
         (mixed as usize / 64, mixed % 64)
-    }
-}
-
-impl Texts {
-    fn get(&self, text: &[u8]) -> Option<&Numbers> {
-        match self {
-            Texts::Few(texts) => {
-                texts.iter().find(|(wanted, _)| **wanted == *text).map(|(_, numbers)| numbers)
-            }
-            Texts::Many { sieve, texts } => sieve.may_hold(text).then(|| texts.get(text)).flatten(),
-        }
     }
 }
 
@@ -131,12 +112,12 @@ impl Table {
             set(candidates, number);
         }
         let found = match Content::of(record.text(leaf), record.may_escape(leaf), scratch) {
-            Content::Text(text) => self.texts.get(text),
+            Content::Text(text) if self.sieve.may_hold(text) => self.texts.get(text),
+            Content::Text(_) | Content::Number(_) => None,
             Content::Literal(text) => {
                 let mut literals = self.literals.iter();
                 literals.find(|(wanted, _)| wanted.as_bytes() == text).map(|(_, numbers)| numbers)
             }
-            Content::Number(_) => None,
         };
         for &number in found.into_iter().flatten() {
             set(candidates, number);
@@ -144,28 +125,17 @@ impl Table {
     }
 
     fn new(slot: SlotId, keys: HashMap<Key<'_>, Vec<u32>>) -> Table {
-        let mut table = Table {
-            slot,
-            present: Numbers::default(),
-            literals: Box::default(),
-            texts: Texts::Few(Box::default()),
-        };
-        let (mut texts, mut literals) = (Vec::new(), Vec::new());
+        let mut present = Numbers::default();
+        let (mut texts, mut literals) = (HashMap::<Box<[u8]>, Numbers>::new(), Vec::new());
         for (key, numbers) in keys {
             match key {
-                Key::Present => table.present = numbers.into(),
+                Key::Present => present = numbers.into(),
                 Key::Literal(text) => literals.push((text, numbers.into())),
-                Key::Text(text) => texts.push((text.as_bytes().into(), numbers.into())),
+                Key::Text(text) => _ = texts.insert(text.as_bytes().into(), numbers.into()),
             }
         }
-        table.literals = literals.into();
-        table.texts = if texts.len() > FEW {
-            let texts: HashMap<Box<[u8]>, Numbers> = texts.into_iter().collect();
-            Texts::Many { sieve: Box::new(Sieve::of(texts.keys().map(|text| &**text))), texts }
-        } else {
-            Texts::Few(texts.into())
-        };
-        table
+        let sieve = Sieve::of(texts.keys().map(|text| &**text));
+        Table { slot, present, literals: literals.into(), sieve, texts }
     }
 }
 

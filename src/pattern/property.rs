@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::choices::Choices;
 use super::compile::{Leaves, MatchScratch, PatternSet, Tie};
 use super::json::Json;
-use super::view::View;
+use super::view::Written;
 use super::{Pattern, slow};
 use crate::record::scan::ScanLimits;
 use crate::record::{Scan, Scanner, SlotId, Slots};
@@ -121,7 +121,7 @@ proptest! {
             if !plain.has_twins() {
                 let scan = scanner.scan(event.as_bytes(), 0);
                 prop_assert_eq!(scan, Scan::Record { end: event.len() });
-                let seen = set.matches(&View::scanned(event.as_bytes(), &scanner), &mut scratch);
+                let seen = set.matches(&Written::new(event.as_bytes(), &scanner), &mut scratch);
                 prop_assert_eq!(seen.first().copied().unwrap_or(0), matched, "{:?} ~ {}", texts, event);
             }
         }

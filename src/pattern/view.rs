@@ -1,4 +1,5 @@
-//! A scanned record as patterns see it: AWS's fields with the edits, and what was added under the one top-level key.
+//! A scanned record as patterns see it: AWS's fields, with or without the edits and what was added under the one
+//! top-level key.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -6,16 +7,22 @@ use foldhash::fast::FixedState;
 
 use super::compile::{Leaves, Tie};
 use crate::record::overlay::{Overlay, Parent};
-use crate::record::{Alone, Kind, PathId, Record, Scanner, Segment, SlotId};
+use crate::record::{Alone, PathId, Record, Scanner, Segment, SlotId};
 
-/// The fields of one record.
+/// The fields of a record as AWS wrote it.
 ///
 /// Two arrays under one path (a key that repeats) count as one array: their elements are tied by position.
 #[derive(Clone, Copy)]
-pub struct View<'a> {
+pub struct Written<'a> {
     buffer: &'a [u8],
     index: &'a Scanner,
-    overlay: Option<&'a Overlay>,
+}
+
+/// The fields of a record with what transforms did to it.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    written: Written<'a>,
+    overlay: &'a Overlay,
     /// The top-level key of what was added.
     added: &'a str,
 }
@@ -28,32 +35,35 @@ pub struct Found<'a> {
     position: Option<u32>,
 }
 
-impl<'a> View<'a> {
-    /// The record a scanner has just scanned in this buffer, as AWS wrote it.
-    pub fn scanned(buffer: &'a [u8], index: &'a Scanner) -> View<'a> {
-        View { buffer, index, overlay: None, added: "" }
+impl<'a> Written<'a> {
+    /// The record a scanner has just scanned in this buffer.
+    pub fn new(buffer: &'a [u8], index: &'a Scanner) -> Written<'a> {
+        Written { buffer, index }
     }
+}
 
+impl<'a> View<'a> {
     /// A record with what transforms did to it. `added` is the top-level key of what they add (`trailship`).
     pub fn of(record: &'a Record<'_>, added: &'a str) -> View<'a> {
-        View { buffer: record.buffer, index: record.index, overlay: Some(record.overlay), added }
+        let written = Written::new(record.buffer, record.index);
+        View { written, overlay: record.overlay, added }
     }
 
     /// Whether nothing was added under a path, as is plain to see.
     #[inline]
-    fn is_not_added(&self, overlay: &Overlay, slot: SlotId) -> bool {
-        overlay.added.is_empty()
-            || self.index.slots().path(slot).as_bytes().first() != self.added.as_bytes().first()
+    fn is_not_added(&self, slot: SlotId) -> bool {
+        let path = self.written.index.slots().path(slot);
+        self.overlay.added.is_empty() || path.as_bytes().first() != self.added.as_bytes().first()
     }
 
     /// Shows what was added under a path until `visit` returns `false`.
     #[cold]
-    fn each_added(&self, overlay: &'a Overlay, slot: SlotId, mut visit: impl FnMut(Found<'a>) -> bool) {
-        let path = self.index.slots().path(slot);
+    fn each_added(&self, slot: SlotId, mut visit: impl FnMut(Found<'a>) -> bool) {
+        let path = self.written.index.slots().path(slot);
         let Some(rest) = path.strip_prefix(self.added).and_then(|path| path.strip_prefix('.')) else {
             return;
         };
-        for (parent, fragment) in &overlay.added {
+        for (parent, fragment) in &self.overlay.added {
             let below = match parent {
                 Parent::Root => Some(rest),
                 Parent::Account => rest.strip_prefix("account."),
@@ -68,11 +78,6 @@ impl<'a> View<'a> {
             }
         }
     }
-
-    fn path(&self, leaf: Found<'a>) -> PathId {
-        let leaf = leaf.position.and_then(|position| self.index.leaves().get(position as usize));
-        leaf.map_or(PathId::ROOT, |leaf| self.index.path(*leaf))
-    }
 }
 
 /// Whether the keys joined by dots are this path.
@@ -86,49 +91,32 @@ fn is(keys: &[Box<str>], path: &str) -> bool {
     rest == Some("")
 }
 
+#[inline]
 fn scalar(text: &[u8]) -> bool {
-    !matches!(Kind::of(text), Kind::Object | Kind::Array)
+    !matches!(text.first(), Some(b'{' | b'['))
 }
 
-impl<'a> Leaves for View<'a> {
+impl<'a> Leaves for Written<'a> {
     type Leaf = Found<'a>;
 
     #[inline]
     fn each(&self, slot: SlotId, mut visit: impl FnMut(Found<'a>) -> bool) {
-        let edited = self.overlay.filter(|overlay| !overlay.leaves_untouched());
         for position in self.index.hits(slot) {
             let Some(leaf) = self.index.leaves().get(position as usize) else { continue };
-            let mut text = self.buffer.get(leaf.start as usize..leaf.end as usize).unwrap_or_default();
-            if let Some(overlay) = edited {
-                if overlay.removed.binary_search(&position).is_ok() {
-                    continue;
-                }
-                if let Ok(at) = overlay.replaced.binary_search_by_key(&position, |(position, _)| *position) {
-                    text = &overlay.replaced[at].1;
-                }
-            }
+            let text = leaf.text(self.buffer);
             if scalar(text) && !visit(Found { text, position: Some(position) }) {
                 return;
             }
-        }
-        if let Some(overlay) = self.overlay.filter(|overlay| !self.is_not_added(overlay, slot)) {
-            self.each_added(overlay, slot, visit);
         }
     }
 
     #[inline(always)]
     fn is_bare(&self, slot: SlotId) -> bool {
         matches!(self.index.alone(slot), Alone::None)
-            && self.overlay.is_none_or(|overlay| overlay.added.is_empty())
     }
 
-    #[inline]
+    #[inline(always)]
     fn only(&self, slot: SlotId) -> Alone<Found<'a>> {
-        if let Some(overlay) = self.overlay
-            && !(overlay.leaves_untouched() && self.is_not_added(overlay, slot))
-        {
-            return Alone::Several;
-        }
         match self.index.alone(slot) {
             Alone::One((position, leaf)) => {
                 let text = leaf.text(self.buffer);
@@ -139,18 +127,21 @@ impl<'a> Leaves for View<'a> {
         }
     }
 
+    #[inline]
     fn text(&self, leaf: Found<'a>) -> &[u8] {
         leaf.text
     }
 
-    fn may_escape(&self, leaf: Found<'a>) -> bool {
-        let edited = || self.overlay.is_some_and(|overlay| !overlay.leaves_untouched());
-        self.index.escaped() || leaf.position.is_none() || edited()
+    #[inline]
+    fn may_escape(&self, _leaf: Found<'a>) -> bool {
+        self.index.escaped()
     }
 
     fn is_tied(&self, leaf: Found<'a>) -> bool {
+        let leaf = leaf.position.and_then(|position| self.index.leaves().get(position as usize));
+        let path = leaf.map_or(PathId::ROOT, |leaf| self.index.path(*leaf));
         let paths = self.index.paths();
-        let mut at = paths.parent(self.path(leaf));
+        let mut at = paths.parent(path);
         while let Some(segment) = paths.last(at) {
             if matches!(segment, Segment::Index(_)) {
                 return true;
@@ -173,6 +164,65 @@ impl<'a> Leaves for View<'a> {
             }
             segment.hash(&mut hasher);
         }
+    }
+}
+
+impl<'a> Leaves for View<'a> {
+    type Leaf = Found<'a>;
+
+    #[inline]
+    fn each(&self, slot: SlotId, mut visit: impl FnMut(Found<'a>) -> bool) {
+        let Written { buffer, index } = self.written;
+        let edited = !self.overlay.leaves_untouched();
+        for position in index.hits(slot) {
+            let Some(leaf) = index.leaves().get(position as usize) else { continue };
+            let mut text = leaf.text(buffer);
+            if edited {
+                if self.overlay.removed.binary_search(&position).is_ok() {
+                    continue;
+                }
+                let replaced = &self.overlay.replaced;
+                if let Ok(at) = replaced.binary_search_by_key(&position, |(position, _)| *position) {
+                    text = &replaced[at].1;
+                }
+            }
+            if scalar(text) && !visit(Found { text, position: Some(position) }) {
+                return;
+            }
+        }
+        if !self.is_not_added(slot) {
+            self.each_added(slot, visit);
+        }
+    }
+
+    #[inline(always)]
+    fn is_bare(&self, slot: SlotId) -> bool {
+        self.written.is_bare(slot) && self.overlay.added.is_empty()
+    }
+
+    #[inline]
+    fn only(&self, slot: SlotId) -> Alone<Found<'a>> {
+        if self.overlay.leaves_untouched() && self.is_not_added(slot) {
+            self.written.only(slot)
+        } else {
+            Alone::Several
+        }
+    }
+
+    fn text(&self, leaf: Found<'a>) -> &[u8] {
+        leaf.text
+    }
+
+    fn may_escape(&self, leaf: Found<'a>) -> bool {
+        self.written.may_escape(leaf) || leaf.position.is_none() || !self.overlay.leaves_untouched()
+    }
+
+    fn is_tied(&self, leaf: Found<'a>) -> bool {
+        self.written.is_tied(leaf)
+    }
+
+    fn ties(&self, leaf: Found<'a>, ties: &mut Vec<Tie>) {
+        self.written.ties(leaf, ties);
     }
 }
 
@@ -213,7 +263,7 @@ mod tests {
         let text = br#"{"a":"old","b":1}"#;
         scanner.scan(text, 0);
         let mut scratch = MatchScratch::default();
-        assert_eq!(set.matches(&View::scanned(text, &scanner), &mut scratch), [0b10_0110]);
+        assert_eq!(set.matches(&Written::new(text, &scanner), &mut scratch), [0b10_0110]);
 
         let fragment = |leaves| Rc::new(Fragment { id: 0, members: Box::default(), leaves });
         let mut overlay = Overlay {
@@ -262,7 +312,7 @@ mod tests {
             let set = PatternSet::compile(&[&pattern], &mut slots);
             let mut scanner = Scanner::new(Arc::new(slots), ScanLimits::default());
             scanner.scan(text.as_bytes(), 0);
-            assert_eq!(set.any(&View::scanned(text.as_bytes(), &scanner), &mut MatchScratch::default()), expected, "{pattern:?}");
+            assert_eq!(set.any(&Written::new(text.as_bytes(), &scanner), &mut MatchScratch::default()), expected, "{pattern:?}");
         }
     }
 }

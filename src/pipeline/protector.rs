@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pattern::Pattern;
 use crate::pattern::compile::{MatchScratch, PatternSet};
-use crate::pattern::view::View;
+use crate::pattern::view::Written;
 use crate::record::protect::{ProtectSlots, Protection};
 use crate::record::{Record, Slots};
 
@@ -112,7 +112,7 @@ impl Protector {
     #[inline]
     fn weigh<'s>(&self, record: &Record<'_>, matching: &'s mut MatchScratch) -> Weighed<'s> {
         let mut reasons = self.slots.read(record.index, record.buffer, &record.identity);
-        let matched = self.set.matches(&View::scanned(record.buffer, record.index), matching);
+        let matched = self.set.matches(&Written::new(record.buffer, record.index), matching);
         let first = matched.first().copied().unwrap_or(0);
         let families = if self.families == 64 { first } else { first & ((1 << self.families) - 1) };
         if families & !self.except_families != 0 {

@@ -28,19 +28,29 @@ impl Account {
     /// Reads 12 ASCII digits; anything else is no account.
     pub fn parse(text: &[u8]) -> Option<Account> {
         let text: &[u8; 12] = text.try_into().ok()?;
-        let digits = text.map(|byte| byte.wrapping_sub(b'0'));
-        if digits.iter().fold(false, |wrong, &digit| wrong | (digit > 9)) {
-            return None;
-        }
-        Some(Account(digits.iter().fold(0, |number, &digit| number * 10 + u64::from(digit))))
+        let (high, low) = text.split_first_chunk::<8>()?;
+        let low = u32::from_le_bytes(low.try_into().ok()?);
+        let (high, low) = (u64::from_le_bytes(*high), u64::from(low) << 32 | 0x3030_3030);
+        Some(Account(eight_digits(high)? * 10_000 + eight_digits(low)?))
     }
-}
 
-impl Account {
     /// The account as a number below 10^12.
     pub fn number(self) -> u64 {
         self.0
     }
+}
+
+/// The number that eight ASCII digits are, the first in the lowest byte: pairs, then fours, then all.
+#[inline]
+fn eight_digits(text: u64) -> Option<u64> {
+    let digits = text ^ 0x3030_3030_3030_3030;
+    let over_nine = ((digits & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | digits;
+    if over_nine & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 impl std::fmt::Display for Account {
@@ -216,7 +226,8 @@ fn named(text: &[u8], escaped: bool, names: &[(&str, EventKind)]) -> EventKind {
 pub(super) fn is(text: &[u8], escaped: bool, name: &str) -> bool {
     // Written as it should be, or of another length, nearly always.
     (text.len() == name.len() && (text == name.as_bytes() || text.eq_ignore_ascii_case(name.as_bytes())))
-        || (escaped && is_unescaped(text, name))
+        // An escape is longer than what it stands for.
+        || (escaped && text.len() > name.len() && is_unescaped(text, name))
 }
 
 #[cold]
@@ -238,7 +249,16 @@ pub(super) fn string(scanner: &Scanner, buffer: &[u8], slot: SlotId) -> Option<S
 }
 
 fn record_id(event: &[u8], account: &[u8], escaped: bool) -> RecordId {
-    let mut text = [0; 64]; // the usual two are 49 bytes
+    if let (Ok(event), Ok(account)) = (<&[u8; 36]>::try_from(event), <&[u8; 12]>::try_from(account))
+        && !escaped
+    {
+        // The usual two, in steps of a known length.
+        let mut text = [b'/'; 49];
+        text[..36].copy_from_slice(event);
+        text[37..].copy_from_slice(account);
+        return RecordId(xxh3_128(&text));
+    }
+    let mut text = [0; 64];
     let len = event.len() + 1 + account.len();
     if len > text.len() || (escaped && (has_escapes(event) || has_escapes(account))) {
         return RecordId(xxh3_128(format!("{}/{}", unescape(event), unescape(account)).as_bytes()));
@@ -351,6 +371,34 @@ mod tests {
         assert_eq!(text(record, identity.region), "eu-west-1");
         assert_eq!(text(record, identity.name), "GetObject");
         assert_eq!(text(record, identity.principal), "arn:aws:iam::111122223333:user/a");
+    }
+
+    #[test]
+    fn an_account_is_twelve_digits() {
+        assert_eq!(Account::parse(b"123456789012").unwrap().to_string(), "123456789012");
+        for text in ["12345678901", "1234567890123", ""] {
+            assert_eq!(Account::parse(text.as_bytes()), None);
+        }
+        for at in 0..12 {
+            for byte in 0..=u8::MAX {
+                let mut text = *b"999999999999";
+                text[at] = byte;
+                let known = std::str::from_utf8(&text).ok().filter(|_| byte.is_ascii_digit());
+                let known = known.map(|text| text.parse().unwrap());
+                assert_eq!(Account::parse(&text).map(Account::number), known, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_of_the_usual_length_is_hashed_as_any() {
+        let event = "62759c1a-9d8f-4e2e-8a4b-0123456789ab";
+        for (written, event) in
+            [(event, event), (&event[1..], &event[1..]), (&event.replace('6', r"\u0036"), event)]
+        {
+            let id = read(&format!(r#"{{"eventID":"{written}","recipientAccountId":"111122223333"}}"#)).id;
+            assert_eq!(id, RecordId(xxh3_128(format!("{event}/111122223333").as_bytes())));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::pattern::compile::{MatchScratch, PatternSet};
 use crate::pattern::slow::matches;
-use crate::pattern::view::View;
+use crate::pattern::view::Written;
 use crate::record::scan::ScanLimits;
 use crate::record::{Scan, Scanner, Slots};
 use crate::testing::cases::{self, Case};
@@ -137,7 +137,7 @@ impl Both {
     #[track_caller]
     fn check(&mut self, record: &str) {
         assert!(matches!(self.scanner.scan(record.as_bytes(), 0), Scan::Record { .. }), "{record}");
-        let view = View::scanned(record.as_bytes(), &self.scanner);
+        let view = Written::new(record.as_bytes(), &self.scanner);
         let matched = self.set.matches(&view, &mut self.scratch);
         for (number, pattern) in self.patterns.iter().enumerate() {
             let compiled = matched[number / 64] & (1 << (number % 64)) != 0;
