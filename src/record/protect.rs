@@ -96,7 +96,10 @@ impl Protection {
             "addenda" => ("CloudTrail corrects an earlier event by it", &["addendum"]),
             "signal" => ("a signal family", &[]),
             "also" => ("a pattern of `[protect] also`", &[]),
-            _ => ("it cannot be classified", &["eventCategory", "eventSource", "eventName"]),
+            _ => (
+                "it cannot be classified, or in more ways than one",
+                &["eventCategory", "managementEvent", "eventType", "eventSource", "eventName"],
+            ),
         }
     }
 
@@ -125,6 +128,9 @@ pub struct ProtectSlots {
     error_members: [SlotId; 2],
     source: SlotId,
     event_type: SlotId,
+    category: SlotId,
+    management: SlotId,
+    name: SlotId,
     user_type: SlotId,
     user_arn: SlotId,
     issuer_type: SlotId,
@@ -142,6 +148,9 @@ impl ProtectSlots {
             error_members: ["errorCode", "errorMessage"].map(|path| slots.want_below(path)),
             source: slots.want("eventSource"),
             event_type: slots.want("eventType"),
+            category: slots.want("eventCategory"),
+            management: slots.want("managementEvent"),
+            name: slots.want("eventName"),
             user_type: slots.want("userIdentity.type"),
             user_arn: slots.want("userIdentity.arn"),
             issuer_type: slots.want("userIdentity.sessionContext.sessionIssuer.type"),
@@ -204,7 +213,12 @@ impl ProtectSlots {
             EventKind::Other => false,
             _ => identity.name.is_some() && source.is_some(),
         };
-        add(!named || scanner.truncated_index(), Protection::UNCLASSIFIED);
+        // What tells the kind is said once, and does not contradict itself.
+        let told = [self.source, self.event_type, self.category, self.management, self.name];
+        let twice = told.iter().any(|&slot| scanner.alone(slot) == Alone::Several);
+        let contradicts =
+            identity.kind == EventKind::Data && any(scanner, buffer, self.management, |text| text == b"true");
+        add(!named || twice || contradicts || scanner.truncated_index(), Protection::UNCLASSIFIED);
         reasons
     }
 }
@@ -327,14 +341,40 @@ mod tests {
     #[test]
     fn sign_in_sts_and_root_are_protected() {
         assert_eq!(read(r#","eventType":"AwsConsoleSignin""#), "signin");
-        assert_eq!(read(r#","eventSource":"signin.amazonaws.com""#), "signin");
-        assert_eq!(read(r#","eventSource":"s\u0074s.amazonaws.com""#), "sts");
-        assert_eq!(read(r#","eventSource":"sts.amazonaws.com.cn""#), "sts");
+        let of = |source: &str| {
+            names(&format!(r#"{{"eventSource":"{source}","eventName":"GetObject","eventCategory":"Data"}}"#))
+        };
+        assert_eq!(of("signin.amazonaws.com"), "signin");
+        assert_eq!(of(r"s\u0074s.amazonaws.com"), "sts");
+        assert_eq!(of("sts.amazonaws.com.cn"), "sts");
         assert_eq!(read(r#","userIdentity":{"type":"Root"}"#), "root");
         assert_eq!(read(r#","userIdentity":{"arn":"arn:aws:iam::111122223333:root"}"#), "root");
         assert_eq!(read(r#","userIdentity":{"sessionContext":{"assumedRoot":"true"}}"#), "root");
         assert_eq!(read(r#","userIdentity":{"sessionContext":{"assumedRoot":true}}"#), "root");
         assert_eq!(read(r#","userIdentity":{"sessionContext":{"sessionIssuer":{"type":"Root"}}}"#), "root");
+    }
+
+    #[test]
+    fn a_record_that_is_of_two_kinds_is_protected() {
+        for again in [
+            r#","eventSource":"signin.amazonaws.com""#,
+            r#","eventSource":"s3.amazonaws.com""#,
+            r#","eventCategory":"Insight""#,
+            r#","eventCategory":"Management""#,
+            r#","eventType":"AwsApiCall","event\u0054ype":"AwsConsoleSignIn""#,
+            r#","managementEvent":false,"managementEvent":false"#,
+            r#","managementEvent":true"#,
+            r#","eventName":"AssumeRoot""#,
+        ] {
+            let after = read(again);
+            assert!(after.ends_with("unclassified"), "{again}: {after}");
+            let again = again.trim_start_matches(',');
+            let before = names(&format!(
+                r#"{{{again},"eventSource":"s3.amazonaws.com","eventName":"GetObject","eventCategory":"Data","readOnly":true}}"#
+            ));
+            assert!(before.ends_with("unclassified"), "{again}: {before}");
+        }
+        assert_eq!(read(r#","managementEvent":false,"eventType":"AwsApiCall""#), "");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Config {
     /// Event patterns; a record that matches one of them is dropped. One or a list.
     #[serde(default)]
     pub drop: Option<Patterns>,
-    /// Whether protected records (writes, errors, sign-in, root, signals, …) may be dropped, too.
+    /// Whether protected records (management writes, errors, sign-in, root, signals, …) may be dropped, too.
     #[serde(default)]
     pub drop_protected: bool,
 }
