@@ -209,6 +209,8 @@ pub struct Summary {
     pub decompressed: u64,
     /// The stored object ends before its format does: no gzip trailer, an open JSON value. It may still be growing.
     pub incomplete: bool,
+    /// A limit was passed: the rest was not read.
+    pub unread: bool,
 }
 
 /// The stored bytes of an object.
@@ -399,6 +401,7 @@ impl Decode {
             members: self.inflate.members(),
             decompressed: self.inflate.produced(),
             incomplete: self.inflate.is_torn() || self.split.is_torn(),
+            unread: self.inflate.is_unread(),
         }
     }
 }

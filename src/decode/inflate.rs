@@ -81,6 +81,8 @@ pub(super) struct Inflate {
     note: Option<Damage>,
     piece: Option<Piece>,
     torn: bool,
+    /// See [`crate::decode::Summary::unread`].
+    unread: bool,
     /// Text before this offset is not wanted.
     pass: u64,
     /// How much text there was when a segment ended, or something was told that is wrong with the stored bytes.
@@ -109,6 +111,7 @@ impl Inflate {
             note: None,
             piece: None,
             torn: false,
+            unread: false,
             pass: 0,
             told_at: 0,
             misjudged: false,
@@ -199,6 +202,7 @@ impl Inflate {
             {
                 lines = lines.or_else(|| shape::begins_lines(buffer, self.limits.record));
                 if lines == Some(false) {
+                    self.unread = true;
                     self.finish(Some(reason));
                 }
             }
@@ -488,10 +492,5 @@ impl Inflate {
     fn finish(&mut self, reason: Option<String>) {
         self.ending = Some(Ending { reason, follows: false });
         self.phase = Phase::Done;
-    }
-
-    /// Ends the object here: a limit is passed.
-    pub(super) fn stop(&mut self) {
-        self.finish(None);
     }
 }

@@ -185,7 +185,7 @@ impl Job {
                 self.fill(hands)?;
             }
             if !self.records(hands)? {
-                return self.check();
+                return self.keep_unread().and_then(|()| self.check());
             }
             self.end_window(hands, true);
             let stopping = self.pipeline.stopping.load(Ordering::Relaxed);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::line::Pipeline;
 use super::rejects::{Item, Manifest, RejectError};
 use crate::decode::Damage;
@@ -18,6 +20,8 @@ const REDACTED: &[u8] = b"\"REDACTED\"";
 pub struct Refused {
     groups: Vec<Group>,
     bytes: usize,
+    /// An object as it was stored.
+    whole: Option<Bytes>,
 }
 
 struct Group {
@@ -30,7 +34,7 @@ struct Group {
 impl Refused {
     /// Whether nothing was refused.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && self.whole.is_none()
     }
 
     /// Whether it should be stored before more comes.
@@ -49,6 +53,11 @@ impl Refused {
             token_removed: false,
         };
         self.add("decode", None, item, |all| all.extend_from_slice(bytes));
+    }
+
+    /// An object that is nowhere else and whose rest was not read: all of it. It was counted where it was told.
+    pub fn whole(&mut self, stored: Bytes) {
+        self.whole = Some(stored);
     }
 
     /// A whole record, without its live session token (slot `token`) where it has one.
@@ -121,35 +130,55 @@ impl Refused {
     /// The place is full or cannot be written; what was not stored is gone from here: the delivery must fail.
     pub fn store(&mut self, pipeline: &Pipeline, origin: &Origin) -> Result<(), RejectError> {
         self.bytes = 0;
-        for group in std::mem::take(&mut self.groups) {
-            let first = group.items.first();
-            tracing::warn!(
-                object = %origin.address,
-                stage = %group.stage,
-                count = group.items.len(),
-                reason = first.map(|item| item.reason.as_str()),
-                offset = first.map(|item| item.offset),
-                "goes to rejects"
-            );
-            let manifest = Manifest {
-                pipeline: pipeline.name.to_string(),
-                stage: group.stage.to_string(),
-                sink: group.sink.map(|sink| sink.to_string()),
-                object: origin.address.to_string(),
-                at: pipeline.clock.now().to_string(),
-                items: group.items,
-                ..Manifest::default()
-            };
-            match pipeline.rejects.store(manifest, &[&group.bytes]) {
-                Ok(_) => pipeline.rejects.trouble.over(),
-                Err(error) => {
-                    pipeline.rejects.trouble.is(pipeline.clock.now(), error.to_string());
-                    return Err(error);
-                }
-            }
+        for Group { stage, sink, items, bytes } in std::mem::take(&mut self.groups) {
+            store(pipeline, origin, &stage, sink, items, &bytes)?;
+        }
+        if let Some(stored) = self.whole.take() {
+            let (length, reason) =
+                (stored.len() as u64, "all of it, as it came: its rest was not read".to_owned());
+            let (record, continues, token_removed) = (None, false, false);
+            let item = Item { reason, offset: 0, length, record, continues, token_removed };
+            store(pipeline, origin, "decode", None, vec![item], &stored)?;
         }
         Ok(())
     }
+}
+
+/// Stores one entry.
+fn store(
+    pipeline: &Pipeline,
+    origin: &Origin,
+    stage: &str,
+    sink: Option<Arc<str>>,
+    items: Vec<Item>,
+    bytes: &[u8],
+) -> Result<(), RejectError> {
+    let first = items.first();
+    tracing::warn!(
+        object = %origin.address,
+        stage,
+        count = items.len(),
+        reason = first.map(|item| item.reason.as_str()),
+        offset = first.map(|item| item.offset),
+        "goes to rejects"
+    );
+    let manifest = Manifest {
+        pipeline: pipeline.name.to_string(),
+        stage: stage.to_owned(),
+        sink: sink.map(|sink| sink.to_string()),
+        object: origin.address.to_string(),
+        at: pipeline.clock.now().to_string(),
+        items,
+        ..Manifest::default()
+    };
+    match pipeline.rejects.store(manifest, &[bytes]) {
+        Ok(_) => pipeline.rejects.trouble.over(),
+        Err(error) => {
+            pipeline.rejects.trouble.is(pipeline.clock.now(), error.to_string());
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -239,3 +239,37 @@ fn an_access_key_is_changed_without_a_restart() {
     ran.ended(0);
     assert!(!ran.said.contains("sesam"), "{}", ran.said);
 }
+
+#[test]
+fn what_is_over_a_limit_is_in_rejects_as_it_came_and_ships_when_the_limit_is_raised() {
+    // Five events of thirty in each payload; or the first of them, when half a kilobyte of text is too much.
+    for (limit, raised) in [("records = 5", "records = 500"), ("object = \"600 B\"", "object = \"1 MiB\"")] {
+        let here = waiting(&format!("limits = {{ {limit} }}"), PROMPT);
+        let (running, client) = started(&here);
+        let (batch, ids) = batch("over", 0, 60);
+        assert_eq!(client.send(&batch).unwrap().status, 200);
+        let books = running.stop().ended(0).books();
+        assert!(books.rejected >= 2 && here.ids("out").len() < 20, "{limit}: {books:?}");
+        let whole = here.rejects().into_iter().filter(|reject| reject.bytes.starts_with(&[0x1f, 0x8b]));
+        let whole: Vec<_> = whole.map(|reject| reject.reason).collect();
+        assert_eq!(whole, ["all of it, as it came: its rest was not read"; 2], "{limit}");
+        // As long as the limit holds, nothing of it goes away.
+        let again = here.run(&["replay", "--all"]);
+        assert_eq!(
+            here.rejects().iter().filter(|reject| reject.bytes.starts_with(&[0x1f, 0x8b])).count(),
+            2,
+            "{}",
+            again.said
+        );
+        let text = fs::read_to_string(here.at("trailship.toml")).unwrap();
+        fs::write(here.at("trailship.toml"), text.replace(limit, raised)).unwrap();
+        here.run(&["replay", "--all"]);
+        let mut got = here.ids("out");
+        got.sort();
+        got.dedup();
+        let mut expected = ids;
+        expected.sort();
+        assert_eq!(got, expected, "{limit}");
+        assert!(here.rejects().iter().all(|reject| !reject.bytes.starts_with(&[0x1f, 0x8b])), "{limit}");
+    }
+}

@@ -55,6 +55,17 @@ impl Inflate {
         Ok(())
     }
 
+    /// Ends the object here: a limit is passed.
+    pub(in crate::decode) fn stop(&mut self) {
+        self.unread = true;
+        self.finish(None);
+    }
+
+    /// Whether a limit was passed.
+    pub(in crate::decode) fn is_unread(&self) -> bool {
+        self.unread
+    }
+
     /// Says which limit is passed.
     pub(super) fn over_limit(&self) -> Option<String> {
         let (produced, stored) = (self.produced, self.stored.used());
