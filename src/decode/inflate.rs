@@ -202,8 +202,7 @@ impl Inflate {
             {
                 lines = lines.or_else(|| shape::begins_lines(buffer, self.limits.record));
                 if lines == Some(false) {
-                    self.unread = true;
-                    self.finish(Some(reason));
+                    self.stop(Some(reason));
                 }
             }
         }

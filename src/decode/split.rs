@@ -276,7 +276,7 @@ impl Split {
             self.inner = None;
             self.frames.clear();
             self.mode = Mode::Walk;
-            inflate.stop();
+            inflate.stop(None);
         }
         match &mut item {
             Item::Record { span, .. } => item = self.record_ended(*span),

@@ -41,16 +41,19 @@ impl Account {
 }
 
 /// The number that eight ASCII digits are, the first in the lowest byte: pairs, then fours, then all.
-#[inline]
 fn eight_digits(text: u64) -> Option<u64> {
     let digits = text ^ 0x3030_3030_3030_3030;
-    let over_nine = ((digits & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | digits;
-    if over_nine & 0x8080_8080_8080_8080 != 0 {
+    if over_nine(digits) & 0x8080_8080_8080_8080 != 0 {
         return None;
     }
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+}
+
+/// The highest bit of each byte that is over nine.
+fn over_nine(bytes: u64) -> u64 {
+    ((bytes & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | bytes
 }
 
 impl std::fmt::Display for Account {
@@ -252,14 +255,12 @@ fn record_id(event: &[u8], account: &[u8], escaped: bool) -> RecordId {
     if let (Ok(event), Ok(account)) = (<&[u8; 36]>::try_from(event), <&[u8; 12]>::try_from(account))
         && !escaped
     {
-        // The usual two, in steps of a known length.
-        let mut text = [b'/'; 49];
+        let mut text = [b'/'; 49]; // the usual two, in steps of a known length
         text[..36].copy_from_slice(event);
         text[37..].copy_from_slice(account);
         return RecordId(xxh3_128(&text));
     }
-    let mut text = [0; 64];
-    let len = event.len() + 1 + account.len();
+    let (mut text, len) = ([0; 64], event.len() + 1 + account.len());
     if len > text.len() || (escaped && (has_escapes(event) || has_escapes(account))) {
         return RecordId(xxh3_128(format!("{}/{}", unescape(event), unescape(account)).as_bytes()));
     }
@@ -294,7 +295,6 @@ fn usual_time(text: &[u8]) -> Option<i64> {
         eight ^ u64::from_le_bytes(*plain)
     };
     let (date, hours, seconds) = (left(0, b"0000-00-"), left(8, b"00T00:00"), left(12, b"0:00:00Z"));
-    let over_nine = |x: u64| ((x & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | x;
     let wrong = (over_nine(date) | over_nine(hours) | over_nine(seconds)) & 0x8080_8080_8080_8080;
     let between =
         (date & 0xff00_00ff_0000_0000) | (hours & 0x0000_ff00_00ff_0000) | (seconds & 0xff00_00ff_0000_ff00);
@@ -383,8 +383,8 @@ mod tests {
             for byte in 0..=u8::MAX {
                 let mut text = *b"999999999999";
                 text[at] = byte;
-                let known = std::str::from_utf8(&text).ok().filter(|_| byte.is_ascii_digit());
-                let known = known.map(|text| text.parse().unwrap());
+                let known =
+                    byte.is_ascii_digit().then(|| std::str::from_utf8(&text).unwrap().parse().unwrap());
                 assert_eq!(Account::parse(&text).map(Account::number), known, "{text:?}");
             }
         }

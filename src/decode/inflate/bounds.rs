@@ -55,10 +55,10 @@ impl Inflate {
         Ok(())
     }
 
-    /// Ends the object here: a limit is passed.
-    pub(in crate::decode) fn stop(&mut self) {
+    /// Ends the object here: a limit is passed. Without a reason, it was told.
+    pub(in crate::decode) fn stop(&mut self, reason: Option<String>) {
         self.unread = true;
-        self.finish(None);
+        self.finish(reason);
     }
 
     /// Whether a limit was passed.
